@@ -1,0 +1,55 @@
+"""A candidate in another process. Run as a program it is that process: calls come on stdin, outcomes go to stdout."""
+
+import subprocess
+import sys
+
+import torch
+from torch import Tensor
+
+from vitlab.checks import TOPICS, exercises, wire
+from vitlab.checks.candidate import LocalCandidate, Outcome
+
+
+def functions(variant: str) -> dict:
+    """The functions of one imagined student: "reference", "misconception 3", or a strange one of `strange.STRANGE`."""
+    from strange import STRANGE
+
+    every = [exercise for topic in TOPICS for exercise in exercises(topic)]
+    if variant in STRANGE:
+        return {exercise.name: STRANGE[variant][0](exercise.reference) for exercise in every}
+    if variant == "reference":
+        return {exercise.name: exercise.reference for exercise in every}
+    k = int(variant.split()[1])
+    return {e.name: e.misconceptions[k % len(e.misconceptions)].function for e in every}
+
+
+class RemoteCandidate:
+    """Reaches the functions of `variant` in the process, over a pipe."""
+
+    def __init__(self, process: subprocess.Popen, variant: str):
+        self.process, self.variant = process, variant
+
+    def call(self, name: str, arguments: tuple[Tensor | int, ...], cotangent: Tensor | None = None) -> Outcome:
+        _write(self.process.stdin, self.variant.encode())
+        _write(self.process.stdin, wire.encode_call(name, arguments, cotangent))
+        return wire.decode_outcome(_read(self.process.stdout))
+
+
+def start() -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _write(pipe, message: bytes) -> None:
+    pipe.write(len(message).to_bytes(8, "big") + message)
+    pipe.flush()
+
+
+def _read(pipe) -> bytes:
+    return pipe.read(int.from_bytes(pipe.read(8), "big"))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    while variant := _read(sys.stdin.buffer).decode():
+        call = wire.decode_call(_read(sys.stdin.buffer))
+        _write(sys.stdout.buffer, wire.encode_outcome(LocalCandidate(functions(variant)).call(*call)))

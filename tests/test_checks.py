@@ -1,0 +1,188 @@
+"""The checks engine, over all topics: references pass, misconceptions are named, no function surprises it."""
+
+import json
+import re
+
+import candidate_process
+import pytest
+import torch
+from strange import FULL, STRANGE
+
+from vitlab import checks
+from vitlab.checks import diagnosis, wire
+from vitlab.checks.candidate import LocalCandidate, Outcome
+from vitlab.checks.exercise import judge
+from vitlab.checks.report import MIME
+
+SEEDS = range(20)
+EXERCISES = [exercise for topic in checks.TOPICS for exercise in checks.exercises(topic)]
+each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+
+
+def _judge(exercise, function, seed=0):
+    return judge(exercise, LocalCandidate({exercise.name: function}), seed)
+
+
+@each_exercise
+def test_the_reference_has_full_marks(exercise):
+    for seed in SEEDS:
+        result = _judge(exercise, exercise.reference, seed)
+        assert (result.points, result.sentences) == (exercise.points, (f"`{exercise.name}` is right.",))
+
+
+@each_exercise
+def test_every_misconception_is_rejected_with_its_own_sentence(exercise):
+    sentences = [misconception.sentence for misconception in exercise.misconceptions]
+    assert len(sentences) == len(set(sentences)) >= 8
+    for seed in SEEDS:
+        for misconception in exercise.misconceptions:
+            result = _judge(exercise, misconception.function, seed)
+            assert result.points < exercise.points, misconception.sentence
+            assert result.sentences[0] == misconception.sentence
+
+
+@each_exercise
+@pytest.mark.parametrize("name", STRANGE)
+def test_whatever_the_function_does_the_student_reads_a_sentence(exercise, name):
+    make, words = STRANGE[name]
+    before = torch.get_default_dtype()
+    result = _judge(exercise, make(exercise.reference))
+    assert torch.get_default_dtype() == before and torch.is_grad_enabled()
+    text = " ".join(result.sentences)
+    if words == FULL:
+        assert result.passed, text
+    elif name != "switches":
+        assert not result.passed
+    named = {misconception.sentence for misconception in exercise.misconceptions}
+    assert re.search(words, text) or result.sentences[0] in named, text
+    html = checks.Report((result,))._repr_html_()
+    assert "<script>" not in html and "<b>" not in html and len(html) < 20_000
+
+
+def test_a_blank_notebook_has_no_points():
+    for topic in checks.TOPICS:
+        report = checks.run(topic, {})
+        assert report.points == 0 and not report.passed
+        assert all("There is no function" in exercise.sentences[0] for exercise in report.exercises)
+
+
+def test_something_that_is_no_function_is_told_so():
+    report = checks.run("embeddings", {"patchify": 3})
+    assert report.exercises[0].sentences == ("`patchify` is an int, not a function.",)
+    for thing in (None, 3, lambda x: x, torch.relu):
+        report = checks.check(thing)
+        assert report.points == 0 and not report.passed and "There is no exercise" in str(report)
+
+
+def test_a_decorated_or_renamed_function_is_found_by_its_name():
+    namespace = {}
+    exec(
+        "from vitlab.embeddings import patchify as p\npatchify = lambda images, patch_size: p(images, patch_size)",
+        namespace,
+    )
+    assert checks.check(namespace["patchify"]).passed
+
+
+def test_an_unknown_topic_is_an_error_that_names_the_topics():
+    with pytest.raises(ValueError, match="the topics are embeddings, attention"):
+        checks.run("atention", {})
+
+
+def test_prints_and_warnings_are_shown_and_cost_nothing(capfd, recwarn):
+    for name in ("prints", "warns"):
+        result = _judge(EXERCISES[0], STRANGE[name][0](EXERCISES[0].reference))
+        assert result.passed and result.remarks
+    assert capfd.readouterr() == ("", "") and not recwarn.list
+
+
+def test_the_keyboard_still_interrupts():
+    def patchify(images, patch_size):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        checks.check(patchify)
+
+
+def test_the_report_is_points_for_nbgrader_and_reasons_for_the_student():
+    right, wrong = EXERCISES[0].reference, EXERCISES[0].misconceptions[0]
+    assert float(repr(checks.check(right))) == EXERCISES[0].points
+    report = checks.run("embeddings", {"patchify": wrong.function})
+    bundle = report._repr_mimebundle_()
+    assert float(bundle["text/plain"]) == report.points
+    assert "first difference" in bundle["text/html"] and "image 0, patch 0, number 1" in bundle["text/html"]
+    assert json.loads(json.dumps(bundle[MIME]))["exercises"][0]["sentences"] == [wrong.sentence]
+
+
+def test_the_line_of_the_student_s_error_is_named(tmp_path):
+    path = tmp_path / "student.py"
+    path.write_text("def patchify(images, patch_size):\n    x = images\n    return x.reshape(7, 7)\n")
+    namespace = {}
+    exec(compile(path.read_text(), str(path), "exec"), namespace)
+    sentence = checks.run("embeddings", namespace).exercises[0].sentences[0]
+    assert "line 3: return x.reshape(7, 7)" in sentence and "multiply to the number of elements" in sentence
+
+
+def test_the_same_seed_gives_the_same_report():
+    functions = {e.name: e.misconceptions[1].function for e in EXERCISES}
+    for topic in checks.TOPICS:
+        assert str(checks.run(topic, functions, 3)) == str(checks.run(topic, functions, 3))
+        assert str(checks.run(topic, functions, 3)) != str(checks.run(topic, functions, 4))
+
+
+@pytest.fixture(scope="module")
+def process():
+    process = candidate_process.start()
+    yield process
+    process.stdin.close()
+    assert process.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize("topic", checks.TOPICS)
+def test_a_candidate_in_another_process_gets_the_same_reports(topic, process):
+    most = max(len(exercise.misconceptions) for exercise in EXERCISES)
+    strange = [name for name in STRANGE if "random" not in name and name not in ("first image only", "switches")]
+    for variant in ["reference", *(f"misconception {k}" for k in range(most)), *strange]:
+        here = checks.run(topic, candidate_process.functions(variant))
+        there = checks.run(topic, candidate_process.RemoteCandidate(process, variant))
+        assert here.as_dict() == there.as_dict(), variant
+        assert here._repr_html_() == there._repr_html_(), variant
+
+
+def test_what_crosses_the_wire_comes_back_the_same():
+    tensors = (torch.randn(2, 0, 3), torch.tensor(3.0), torch.randn(2, 3).to(torch.complex64), torch.ones(2).bfloat16())
+    outcome = Outcome("returned", tensors[2], "text", "line", (tensors[0], None), (1,), "printed", "warned")
+    back = wire.decode_outcome(wire.encode_outcome(outcome))
+    assert torch.equal(back.output, tensors[2]) and back.gradients[0].shape == (2, 0, 3) and back.gradients[1] is None
+    name, arguments, cotangent = wire.decode_call(wire.encode_call("f", (*tensors, 7), tensors[3]))
+    assert name == "f" and arguments[-1] == 7 and torch.equal(cotangent, tensors[3])
+    assert all(torch.equal(a, b) for a, b in zip(arguments, tensors, strict=False))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"garbage that is no message at all",
+        (2).to_bytes(8, "big") + b"[]",
+        (9).to_bytes(8, "big") + b'{"a": {}}',
+        wire.encode_call("f", (), None),
+        wire.encode_outcome(Outcome("returned", torch.ones(9)))[:-1],
+        wire.encode_outcome(Outcome("returned", torch.ones(9))).replace(b"[9]", b"[-9]"),
+        wire.encode_outcome(Outcome("returned", torch.ones(9))).replace(b"[9]", b"[1e9]"),
+        wire.encode_outcome(Outcome("returned", torch.ones(9))).replace(b"torch.float32", b"torch.floatxx"),
+    ],
+    ids=range(9),
+)
+def test_a_broken_message_is_a_value_error(message):
+    with pytest.raises(ValueError):
+        wire.decode_outcome(message)
+
+
+def test_diagnosis_names_axes_to_exchange_and_missing_rows():
+    expected = torch.randn(2, 3, 4)
+    assert "permute(0, 2, 1)" in diagnosis.wrong_shape(expected.mT, expected, "(B, n, d)")
+    assert "n+1 is 2 instead of 3" in diagnosis.wrong_shape(expected[:, 1:], expected, "(B, n+1, d)")
+    partly = expected.clone()
+    partly[0] += torch.randn(3, 4)
+    sentence = diagnosis.wrong_numbers(partly, expected, torch.float32, ("image", "patch", "number"))
+    assert sentence == "The result is right for image 1 and wrong for image 0."

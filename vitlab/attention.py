@@ -1,0 +1,158 @@
+"""Self-attention: every token looks at every other one.
+
+Lecture: "Self-Attention: Single Head", "Multi-Head Self-Attention".
+Papers: Vaswani et al., "Attention Is All You Need", 2017, section 3.2; Dosovitskiy et al., 2021, appendix A.
+
+Tokens are rows, (B, n, d), and weights are applied from the right, Z W, as in the lecture.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def attention_scores(Q: Tensor, K: Tensor) -> Tensor:
+    """How similar each query is to each key.
+
+        A = Q Kᵀ / √d_k,    A_ij = q_i · k_j / √d_k
+
+    Args:
+        Q: (..., n, d_k), one query per row.
+        K: (..., m, d_k), one key per row.
+
+    Returns:
+        (..., n, m), row i holding the scores of query i.
+
+    Source: lecture, "Self-Attention: Single Head", step 2.
+    """
+    d_k = Q.shape[-1]
+    return Q @ K.transpose(-2, -1) / math.sqrt(d_k)  # (..., n, d_k) @ (..., d_k, m) -> (..., n, m)
+
+
+def attention_weights(A: Tensor) -> Tensor:
+    """Turn each row of scores into weights that are positive and sum to 1.
+
+        A' = softmax(A),    A'_ij = exp(A_ij) / Σ_j exp(A_ij)
+
+    Args:
+        A: (..., n, m), the scores.
+
+    Returns:
+        (..., n, m), the attention weights.
+
+    Source: lecture, "Self-Attention: Single Head", step 3.
+    """
+    # softmax does not change when a row is shifted; without the shift, exp overflows for large scores.
+    exponentials = torch.exp(A - A.amax(dim=-1, keepdim=True))
+    return exponentials / exponentials.sum(dim=-1, keepdim=True)
+
+
+def attention(Q: Tensor, K: Tensor, V: Tensor) -> Tensor:
+    """Each query's weighted sum of the values.
+
+        Attention(Q, K, V) = softmax(Q Kᵀ / √d_k) V
+
+    Args:
+        Q: (..., n, d_k).
+        K: (..., m, d_k).
+        V: (..., m, d_v), one value per key.
+
+    Returns:
+        (..., n, d_v).
+
+    Source: lecture, "Self-Attention: Single Head", step 4.
+    """
+    return attention_weights(attention_scores(Q, K)) @ V  # (..., n, m) @ (..., m, d_v) -> (..., n, d_v)
+
+
+def split_heads(X: Tensor, num_heads: int) -> Tensor:
+    """Cut the columns into heads: (B, n, d) -> (B, h, n, d_h), head j taking columns j·d_h ... (j+1)·d_h.
+
+    Raises:
+        ValueError: if d is not a multiple of the number of heads.
+    """
+    B, n, d = X.shape
+    if d % num_heads:
+        raise ValueError(f"{d} columns cannot be cut into {num_heads} equal heads: d must be a multiple of num_heads.")
+    return X.reshape(B, n, num_heads, d // num_heads).transpose(1, 2)  # (B, n, h, d_h) -> (B, h, n, d_h)
+
+
+def concatenate_heads(heads: Tensor) -> Tensor:
+    """Put the heads side by side again: (B, h, n, d_h) -> (B, n, d), the inverse of `split_heads`."""
+    return heads.transpose(1, 2).flatten(2)  # (B, n, h, d_h) -> (B, n, d)
+
+
+def multi_head_self_attention(Z: Tensor, W_Q: Tensor, W_K: Tensor, W_V: Tensor, W_O: Tensor, num_heads: int) -> Tensor:
+    """h attentions in parallel, each on its own projections; concatenated and mixed by W^O.
+
+        head_j = Attention(Z W^Q(j), Z W^K(j), Z W^V(j)),    d_h = d / h
+        MSA(Z) = Concat(head_1, ..., head_h) W^O
+
+    Args:
+        Z: (B, n, d), the tokens.
+        W_Q, W_K, W_V: (d, d) each. Columns j·d_h ... (j+1)·d_h belong to head j (from 0).
+        W_O: (d, d), the output projection.
+        num_heads: h.
+
+    Returns:
+        (B, n, d).
+
+    Raises:
+        ValueError: if d is not a multiple of the number of heads.
+
+    Source: lecture, "Multi-Head Self-Attention". The weights have 4d² parameters together.
+    """
+    Q = split_heads(Z @ W_Q, num_heads)  # (B, h, n, d_h)
+    K = split_heads(Z @ W_K, num_heads)
+    V = split_heads(Z @ W_V, num_heads)
+    heads = attention(Q, K, V)  # (B, h, n, d_h)
+    return concatenate_heads(heads) @ W_O  # (B, n, d)
+
+
+class MultiHeadSelfAttention(nn.Module):
+    """MSA with learnable weights: `forward` as used, `as_taught` as in the lecture, on the same parameters.
+
+    The published models add a bias to each of the four projections: 4d² + 4d parameters instead of the lecture's 4d².
+
+    Args:
+        d: embedding dimension.
+        num_heads: h, which divides d.
+        bias: whether the projections have biases.
+
+    Shapes: (B, n, d) -> (B, n, d).
+
+    Raises:
+        ValueError: if d is not a multiple of the number of heads.
+
+    Source: lecture, "Multi-Head Self-Attention".
+    """
+
+    def __init__(self, d: int, num_heads: int, *, bias: bool = True):
+        super().__init__()
+        if d % num_heads:
+            raise ValueError(f"d = {d} is not a multiple of num_heads = {num_heads}.")
+        self.num_heads = num_heads
+        # nn.Linear computes x Wᵀ + b: its weight is the transpose of the lecture's W.
+        self.query = nn.Linear(d, d, bias=bias)
+        self.key = nn.Linear(d, d, bias=bias)
+        self.value = nn.Linear(d, d, bias=bias)
+        self.output = nn.Linear(d, d, bias=bias)
+
+    def forward(self, Z: Tensor) -> Tensor:
+        heads = F.scaled_dot_product_attention(*self._queries_keys_values(Z))  # (B, h, n, d_h), n x n never stored
+        return self.output(concatenate_heads(heads))  # (B, n, d)
+
+    def as_taught(self, Z: Tensor) -> Tensor:
+        """The lecture's form of `forward`, step by step: (B, n, d) -> (B, n, d)."""
+        return self.output(concatenate_heads(attention(*self._queries_keys_values(Z))))
+
+    def attention_maps(self, Z: Tensor) -> Tensor:
+        """A' of every head: (B, n, d) -> (B, h, n, n)."""
+        Q, K, _ = self._queries_keys_values(Z)
+        return attention_weights(attention_scores(Q, K))
+
+    def _queries_keys_values(self, Z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        Q, K, V = (split_heads(project(Z), self.num_heads) for project in (self.query, self.key, self.value))
+        return Q, K, V  # each (B, h, n, d_h)

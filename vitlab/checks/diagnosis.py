@@ -1,0 +1,144 @@
+"""What is wrong with a tensor, in a sentence: how it differs from the expected one, whoever made the mistake."""
+
+from itertools import permutations
+
+import torch
+from torch import Tensor
+
+# Relative to the largest expected number. In float32, sums in another order and exponentials of large scores differ by a
+# few hundred-thousandths; in float64, a √d_k that was computed in float32 passes, and a stray ε of 1e-6 does not.
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 2e-7}
+
+HINTS = (  # what a message of PyTorch usually means in these exercises
+    ("NotImplementedError", "It is not written yet, or it calls a function that is not: replace the line that raises NotImplementedError."),
+    ("view size is not compatible", "After permute or transpose use reshape: view cannot cut a tensor whose memory is out of order."),
+    ("is invalid for input of size", "The sizes that you ask for do not multiply to the number of elements that are there; is height used for width, or one axis forgotten?"),
+    ("same dtype", "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."),
+    ("same datatype", "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."),
+    ("found dtype", "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."),
+    ("shapes cannot be multiplied", "In A @ B the columns of A must be as many as the rows of B: print both shapes; is a transpose missing, or one too many?"),
+    ("first two dimensions of batch2 tensor", "In A @ B the columns of A must be as many as the rows of B: print both shapes; is a transpose missing, or one too many?"),
+    ("must match the size of tensor", "Two tensors are combined whose sizes do not fit: print their shapes just before that line."),
+    ("Sizes of tensors must match", "torch.cat joins along one axis, and all other axes must agree: print the shapes, and remember to expand what lacks the batch."),
+    ("same number of dimensions", "torch.cat needs tensors with equally many axes: expand what lacks the batch axis first."),
+    ("grad", "The function must also work on tensors that need gradients: no .numpy(), no in-place change of an input."),
+)  # fmt: skip
+
+
+def hint(error: str) -> str:
+    """A sentence on what usually causes this exception, or ""."""
+    return next((sentence for words, sentence in HINTS if words in error), "")
+
+
+def close(x: Tensor, y: Tensor, dtype: torch.dtype) -> bool:
+    """Equal up to the tolerance of `dtype`, relative to the largest finite number in y. NaN equals NaN."""
+    return x.shape == y.shape and not bool(differences(x, y, dtype).any())
+
+
+def differences(x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
+    """Where x differs from y by more than the tolerance of `dtype`: a boolean tensor of their shape."""
+    x, y = _double(x), _double(y)
+    scale = y[y.isfinite()].abs().max().item() if y.isfinite().any() else 1.0
+    tolerance = TOLERANCE[dtype] * max(1.0, scale)
+    return ~torch.isclose(x, y, rtol=0, atol=tolerance, equal_nan=True)
+
+
+def wrong_shape(output: Tensor, expected: Tensor, symbols: str) -> str:
+    """What is wrong with the shape of `output`; `symbols` is the contract's shape, such as "(B, n, d)"."""
+    got, wanted = tuple(output.shape), tuple(expected.shape)
+    sentence = f"The result has the shape {got}; expected was {symbols} = {wanted}"
+    axes = _axes_to_exchange(output, expected)
+    if axes:
+        return f"{sentence}: the numbers are right, but the axes are in another order; permute{axes} puts them right."
+    if sorted(got) == sorted(wanted):
+        return f"{sentence}: the axes are in another order."
+    if len(got) == len(wanted) - 1 and got == wanted[1:]:
+        return f"{sentence}: the batch axis is missing."
+    if tuple(side for side in got if side != 1) == tuple(side for side in wanted if side != 1):
+        return f"{sentence}: an axis of size 1 is missing or too many."
+    if output.numel() == expected.numel():
+        return f"{sentence}: there are as many numbers as there should be, but axes are merged or split."
+    if len(got) == len(wanted):
+        names = [name.strip() for name in symbols.strip("()").split(",")]
+        wrong = [
+            f"{name} is {g} instead of {w}" for name, g, w in zip(names, got, wanted, strict=True) if g != w
+        ]  # fmt: skip
+        return f"{sentence}: {' and '.join(wrong)}."
+    return sentence + "."
+
+
+def _axes_to_exchange(output: Tensor, expected: Tensor) -> tuple[int, ...]:
+    if output.ndim != expected.ndim or output.ndim > 4:
+        return ()
+    for axes in permutations(range(output.ndim)):
+        if axes != tuple(range(output.ndim)) and close(output.permute(axes), expected, torch.float32):
+            return axes
+    return ()
+
+
+def wrong_numbers(output: Tensor, expected: Tensor, dtype: torch.dtype, axes: tuple[str, ...]) -> str:
+    """How the numbers of `output` relate to the expected ones of the same shape, or "" if no relation is found.
+
+    axes: what an index means on each axis, such as ("image", "patch", "number").
+    """
+    output, expected = _double(output), _double(expected)
+    if output.isnan().any():
+        return "The result contains NaN: somewhere 0/0, ∞/∞ or ∞ − ∞ is computed; does an exponential overflow?"
+    if output.isinf().any():
+        return "The result contains infinity: an exponential overflows, or something is divided by 0."
+    if close(output, expected, torch.float32) and dtype == torch.float64:
+        return "The numbers are nearly right, but not exact: is an ε added somewhere, or float32 used on the way?"
+    if not output.any():
+        return "The result is zero everywhere."
+    if output.numel() > 1 and bool((output == output.flatten()[0]).all()):
+        return f"The result is the same number everywhere, {output.flatten()[0]:.4g}."
+    factor = (output * expected).sum() / (expected * expected).sum()
+    if close(output, factor * expected, dtype):
+        return f"Every number is {factor:.4g} times the expected one."
+    offset = (output - expected).mean()
+    if close(output, expected + offset, dtype):
+        return f"Every number is the expected one plus {offset:.4g}."
+    for axis, name in enumerate(axes):
+        if close(output.flip(axis), expected, dtype):
+            return f"The numbers are right, but in the reverse order of the axis `{name}`."
+        for shift in range(1, output.shape[axis]):
+            if close(output.roll(shift, axis), expected, dtype):
+                return f"The numbers are right, but shifted along the axis `{name}`."
+    wrong = differences(output, expected, dtype)
+    for axis, name in enumerate(axes):
+        sides = wrong.movedim(axis, 0).flatten(1).any(dim=1)  # is anything wrong at this index?
+        if sides.any() and not sides.all():
+            right, wrong_ones = (side.nonzero().flatten().tolist() for side in (~sides, sides))
+            return f"The result is right for {_list(name, right)} and wrong for {_list(name, wrong_ones)}."
+    if close(output.sort(-1).values, expected.sort(-1).values, dtype):
+        return f"Each {axes[-2]} holds the right numbers, but in another order."
+    if _same_rows(output, expected, dtype):
+        return f"Each {axes[-2]} is right in itself, but they come in another order."
+    if close(output.flatten().sort().values, expected.flatten().sort().values, dtype):
+        return "All the right numbers are there, but in other places: a reshape cut them up in the wrong order."
+    return ""
+
+
+def _same_rows(output: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
+    """Whether every expected row (along the last axis) is found, within its image, at some other place."""
+    nearest = torch.cdist(expected, output).argmin(dim=-1)  # (..., n)
+    return close(output.take_along_dim(nearest.unsqueeze(-1), dim=-2), expected, dtype)
+
+
+def first_difference(output: Tensor, expected: Tensor, dtype: torch.dtype) -> tuple[int, ...]:
+    """The first position, in reading order, at which the two tensors of one shape differ."""
+    return tuple(differences(output, expected, dtype).nonzero()[0].tolist())
+
+
+def _double(x: Tensor) -> Tensor:
+    return x.real.double() if x.is_complex() else x.double()
+
+
+def _list(name: str, indices: list[int]) -> str:
+    """ "image 0", "images 0, 1 and 3", "images 0 to 5"."""
+    if len(indices) == 1:
+        return f"{name} {indices[0]}"
+    if len(indices) > 3 and indices == list(range(indices[0], indices[-1] + 1)):
+        return f"{name}s {indices[0]} to {indices[-1]}"
+    shown = [str(i) for i in indices[:6]] + (["…"] if len(indices) > 6 else [])
+    return f"{name}s {', '.join(shown[:-1])} and {shown[-1]}"

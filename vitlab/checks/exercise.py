@@ -1,0 +1,283 @@
+"""What an exercise is, and how a candidate's answer to it is judged.
+
+An exercise is a contract, a reference, parts (cases drawn from a seed, worth points) and misconceptions: wrong
+implementations, each with the sentence that helps whoever wrote it. A candidate that fails is compared with all of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from vitlab.checks import diagnosis
+from vitlab.checks.candidate import Candidate, Outcome
+from vitlab.checks.report import Excerpt, ExerciseResult, PartResult
+
+Arguments = tuple[Tensor | int, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments to call with, and in a few words what is special about them ("an image of 4 x 6 pixels")."""
+
+    description: str
+    arguments: Arguments
+    gradient: bool = False  # also compare the gradients
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of an exercise that earns its points when every one of its cases is right."""
+
+    title: str
+    points: int
+    cases: Callable[[Generator], list[Case]]
+
+
+@dataclass(frozen=True)
+class Misconception:
+    function: Callable[..., Tensor]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class FollowThrough:
+    """An exercise built on earlier ones: what it would return with the student's versions of those."""
+
+    names: tuple[str, ...]
+    function: Callable[..., Tensor]  # (the functions called `names`, then the arguments of the exercise)
+
+
+@dataclass(frozen=True)
+class Exercise:
+    name: str
+    arguments: tuple[str, ...]  # their names, as in the contract
+    returns: str  # the shape in the lecture's symbols, such as "(B, n, d)"
+    axes: tuple[str, ...]  # what one index of each axis of the result is, such as ("image", "patch", "number")
+    reference: Callable[..., Tensor]
+    parts: tuple[Part, ...]
+    misconceptions: tuple[Misconception, ...]
+    builds_on: FollowThrough | None = None
+
+    @property
+    def points(self) -> int:
+        return sum(part.points for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One case, what was expected and what came."""
+
+    case: Case
+    expected: Tensor
+    outcome: Outcome
+    fault: str  # the sentence that says what is wrong, or ""
+    misplaced: bool  # whether the fault lies in the result itself, so that a misconception may explain it
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.expected.dtype
+
+
+def judge(exercise: Exercise, candidate: Candidate, seed: int) -> ExerciseResult:
+    """Try a candidate on every case of an exercise.
+
+    Args:
+        exercise: what to check.
+        candidate: what reaches the student's code.
+        seed: draws the cases.
+    """
+    generator = Generator().manual_seed(seed)
+    trials = [[_try(exercise, candidate, case) for case in part.cases(generator)] for part in exercise.parts]
+    everything = [trial for of_part in trials for trial in of_part]
+    parts = tuple(
+        PartResult(part.title, part.points, next((t.case.description for t in of_part if t.fault), None))
+        for part, of_part in zip(exercise.parts, trials, strict=True)
+    )
+    random = _answers_randomly(exercise, candidate, everything[0])
+    if random:
+        parts = tuple(
+            PartResult(part.title, part.points, "two calls with the same arguments") for part in exercise.parts
+        )
+    failed = [trial for trial in everything if trial.fault]
+    sentences = [random] if random else _explain(exercise, candidate, everything, failed)
+    excerpt = _excerpt(exercise, failed) if not random else None
+    return ExerciseResult(exercise.name, parts, tuple(sentences), excerpt, _remarks(everything))
+
+
+def _try(exercise: Exercise, candidate: Candidate, case: Case) -> Trial:
+    expected = exercise.reference(*case.arguments)
+    outcome = candidate.call(exercise.name, case.arguments)
+    fault, misplaced = _fault_of_result(exercise, outcome, expected), True
+    if not fault:
+        fault, misplaced = _fault_beside_result(exercise, candidate, case, outcome), False
+    return Trial(case, expected, outcome, fault, misplaced)
+
+
+def _fault_of_result(exercise: Exercise, outcome: Outcome, expected: Tensor) -> str:
+    wanted = f"a tensor of {expected.dtype} with the shape {exercise.returns} = {tuple(expected.shape)}"
+    if outcome.kind == "missing":
+        return outcome.text
+    if outcome.kind == "raised":
+        return _raised(exercise, outcome)
+    if outcome.output is None:
+        forgot = " Is a `return` missing?" if outcome.text == "None" else ""
+        return f"The function returns {outcome.text}; expected was {wanted}.{forgot}"
+    output = outcome.output
+    if output.shape != expected.shape:
+        return diagnosis.wrong_shape(output, expected, exercise.returns)
+    if output.is_complex() or not output.is_floating_point():
+        return f"The function returns a tensor of {output.dtype}; expected was {wanted}."
+    if not diagnosis.close(output, expected, expected.dtype):
+        if output.dtype != expected.dtype:
+            return (
+                f"The function returns {output.dtype} for inputs of {expected.dtype}, and digits are lost on the way: "
+                f"keep the dtype of the input."
+            )
+        return diagnosis.wrong_numbers(output, expected, expected.dtype, exercise.axes) or "The numbers are not right."
+    if output.dtype != expected.dtype:
+        return f"The numbers are right, but the function returns {output.dtype} for inputs of {expected.dtype}: keep the dtype of the input."
+    return ""
+
+
+def _raised(exercise: Exercise, outcome: Outcome) -> str:
+    if outcome.text.startswith("NotImplementedError"):
+        return diagnosis.hint(outcome.text)
+    where = f" at {outcome.line}" if outcome.line else ""
+    advice = diagnosis.hint(outcome.text)
+    if not where and outcome.text.startswith("TypeError") and "argument" in outcome.text:
+        advice = f"It is called as {exercise.name}({', '.join(exercise.arguments)})."
+    return (
+        f"The function stopped{where} with {outcome.text}{'' if outcome.text.endswith('.') else '.'} {advice}".strip()
+    )
+
+
+def _fault_beside_result(exercise: Exercise, candidate: Candidate, case: Case, outcome: Outcome) -> str:
+    """What is wrong although the result is right: inputs changed in place, gradients cut or wrong."""
+    if outcome.changed:
+        name = exercise.arguments[outcome.changed[0]]
+        return f"The result is right, but the function changes its input `{name}` in place; the caller still needs it."
+    if not case.gradient:
+        return ""
+    differentiable = [i for i, argument in enumerate(case.arguments) if isinstance(argument, Tensor)]
+    leaves = [case.arguments[i].clone().requires_grad_() for i in differentiable]
+    inputs = list(case.arguments)
+    for i, leaf in zip(differentiable, leaves, strict=True):
+        inputs[i] = leaf
+    result = exercise.reference(*inputs)
+    cotangent = torch.linspace(-1, 1, result.numel(), dtype=result.dtype).reshape(result.shape)
+    expected = torch.autograd.grad(result, leaves, cotangent)
+    outcome = candidate.call(exercise.name, case.arguments, cotangent)
+    if outcome.kind != "returned":
+        return "The result is right, but not for tensors that need gradients: " + (
+            _fault_of_result(exercise, outcome, result)
+        )
+    for i, gradient in zip(differentiable, expected, strict=True):
+        came = outcome.gradients[i] if outcome.gradients else None
+        name = exercise.arguments[i]
+        if came is None:
+            return (
+                f"The result is right, but no gradient flows back to `{name}`: does something detach it "
+                f"(.detach(), .data, .item(), .numpy(), torch.tensor(...), torch.no_grad())? Nothing could be learned so."
+            )
+        if not diagnosis.close(came, gradient, gradient.dtype):
+            return f"The result is right, but the gradient with respect to `{name}` is not: a part of the computation is detached."
+    return ""
+
+
+def _answers_randomly(exercise: Exercise, candidate: Candidate, first: Trial) -> str:
+    if first.outcome.output is None:
+        return ""
+    again = candidate.call(exercise.name, first.case.arguments).output
+    if again is not None and diagnosis.close(again, first.outcome.output, torch.float64):
+        return ""
+    return (
+        "Two calls with the same arguments give different results: use nothing random, and keep nothing between calls."
+    )
+
+
+def _explain(exercise: Exercise, candidate: Candidate, trials: list[Trial], failed: list[Trial]) -> list[str]:
+    """The sentences for the student: the named mistake if there is one, else what was seen."""
+    if not failed:
+        return [f"`{exercise.name}` is right."]
+    misplaced = [trial for trial in failed if trial.misplaced]
+    beside = [trial for trial in failed if not trial.misplaced]
+    sentences = []
+    if misplaced:
+        sentences.append(_named(exercise, candidate, trials) or misplaced[0].fault)
+        right = [trial for trial in trials if not trial.misplaced or not trial.fault]
+        if sentences == [misplaced[0].fault] and right:
+            sentences.append(f"It works for {right[0].case.description}, but not for {misplaced[0].case.description}.")
+    return sentences + [trial.fault for trial in beside[:1]]
+
+
+def _named(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> str:
+    """The sentence of a mistake that would have given all these results, or ""."""
+    if all(trial.outcome.output is None for trial in trials):  # nothing to compare
+        return ""
+    misconceptions = (m.sentence for m in exercise.misconceptions if _agrees(m.function, trials))
+    return _follow_through(exercise, candidate, trials) or next(misconceptions, "")
+
+
+def _agrees(function: Callable[..., Tensor], trials: list[Trial]) -> bool:
+    """Whether `function` gives what the candidate gave, in every trial: the same numbers, or an exception for one."""
+    for trial in trials:
+        try:
+            output = function(*trial.case.arguments)
+        except Exception:
+            output = None
+        came = trial.outcome.output
+        if (came is None) != (output is None):
+            return False
+        if came is not None and not diagnosis.close(came, output, trial.dtype):
+            return False
+    return True
+
+
+def _follow_through(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> str:
+    """Whether the mistake is not here but in an earlier function that this one builds on."""
+    if exercise.builds_on is None:
+        return ""
+
+    def earlier(name: str) -> Callable[..., Tensor]:
+        def call(*arguments: Tensor | int) -> Tensor:
+            output = candidate.call(name, arguments).output
+            if output is None:
+                raise ValueError(f"{name} returned no tensor")
+            return output
+
+        return call
+
+    functions = [earlier(name) for name in exercise.builds_on.names]
+    if not _agrees(lambda *arguments: exercise.builds_on.function(*functions, *arguments), trials):
+        return ""
+    names = " and ".join(f"`{name}`" for name in exercise.builds_on.names)
+    return f"The mistake is not here: given the results of your {names}, this is right. Repair {names} first."
+
+
+def _excerpt(exercise: Exercise, failed: list[Trial]) -> Excerpt | None:
+    """The first place where a result of the right shape is wrong."""
+    for trial in failed:
+        output = trial.outcome.output
+        if output is not None and output.shape == trial.expected.shape and trial.misplaced and not output.is_complex():
+            if diagnosis.close(output, trial.expected, trial.dtype):
+                continue
+            position = diagnosis.first_difference(output, trial.expected, trial.dtype)
+            row = position[:-1]
+            return Excerpt(
+                trial.case.description,
+                ", ".join(f"{name} {i}" for name, i in zip(exercise.axes, position, strict=True)),
+                position[-1],
+                tuple(trial.expected[row].tolist()),
+                tuple(output[row].tolist()),
+            )
+    return None
+
+
+def _remarks(trials: list[Trial]) -> tuple[str, ...]:
+    """What the code said while it ran; this costs no point."""
+    printed = next((trial.outcome.printed for trial in trials if trial.outcome.printed), "")
+    warned = next((trial.outcome.warned for trial in trials if trial.outcome.warned), "")
+    said = (("printed", printed), ("warned", warned))
+    return tuple(f"While it ran, your code {verb}: {text.strip()}" for verb, text in said if text.strip())

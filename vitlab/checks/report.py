@@ -1,0 +1,162 @@
+"""What a student reads after a check: points, sentences, and the place where the result goes wrong."""
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+MIME = "application/vnd.vitlab.report+json"
+SHOWN = 8  # numbers of a row in an excerpt
+
+
+@dataclass(frozen=True)
+class PartResult:
+    title: str
+    points: int
+    failed_on: str | None  # what its first failed case was, or None if all were right
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """One row of the expected and of the received result, around the first difference."""
+
+    case: str
+    position: str  # "image 0, patch 1, number 2"
+    index: int  # of the first difference within the row
+    expected: tuple[float, ...]
+    received: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ExerciseResult:
+    name: str
+    parts: tuple[PartResult, ...]
+    sentences: tuple[str, ...]
+    excerpt: Excerpt | None
+    remarks: tuple[str, ...]
+
+    @property
+    def points(self) -> int:
+        return sum(part.points for part in self.parts if part.failed_on is None)
+
+    @property
+    def possible(self) -> int:
+        return sum(part.points for part in self.parts)
+
+    @property
+    def passed(self) -> bool:
+        return self.points == self.possible > 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a check. Its repr is the points, which nbgrader reads; `print` shows the sentences."""
+
+    exercises: tuple[ExerciseResult, ...]
+
+    @property
+    def points(self) -> int:
+        return sum(exercise.points for exercise in self.exercises)
+
+    @property
+    def possible(self) -> int:
+        return sum(exercise.possible for exercise in self.exercises)
+
+    @property
+    def passed(self) -> bool:
+        return all(exercise.passed for exercise in self.exercises)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Points and sentences as plain data."""
+        return {
+            "points": self.points,
+            "possible": self.possible,
+            "passed": self.passed,
+            "exercises": [
+                {"name": e.name, "points": e.points, "possible": e.possible, "sentences": list(e.sentences)}
+                for e in self.exercises
+            ],
+        }
+
+    def __repr__(self) -> str:
+        return str(self.points)
+
+    def __str__(self) -> str:
+        return "\n\n".join(_as_text(exercise) for exercise in self.exercises)
+
+    def _repr_html_(self) -> str:
+        return "\n".join(_as_html(exercise) for exercise in self.exercises)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {"text/plain": repr(self), "text/html": self._repr_html_(), MIME: self.as_dict()}
+
+
+def _as_text(exercise: ExerciseResult) -> str:
+    lines = [f"{exercise.name}: {exercise.points} of {exercise.possible} points", *exercise.sentences]
+    if exercise.excerpt:
+        where, expected, received = _first_difference(exercise.excerpt)
+        lines.append(f"{where} {expected} was expected, and {received} came.")
+    lines += [f"  {_mark(part)} {part.title} ({_points(part.points)}){_failure(part)}" for part in exercise.parts]
+    return "\n".join([*lines, *exercise.remarks])
+
+
+def _as_html(exercise: ExerciseResult) -> str:
+    """Everything that may come from a student's code is escaped. Colours are the page's own, light or dark."""
+    head = f"<p><strong><code>{escape(exercise.name)}</code>: {exercise.points} of {_points(exercise.possible)}</strong></p>"
+    sentences = "".join(f"<p>{_code(sentence)}</p>" for sentence in exercise.sentences)
+    parts = "".join(
+        f"<li>{_mark(part)} {escape(part.title)} ({_points(part.points)}){escape(_failure(part))}</li>"
+        for part in exercise.parts
+    )
+    remarks = "".join(f"<pre>{escape(remark)}</pre>" for remark in exercise.remarks)
+    body = f'{head}{sentences}{_table(exercise.excerpt)}<ul style="list-style: none; padding-left: 0">{parts}</ul>{remarks}'
+    colour = "#2e8b57" if exercise.passed else "#d2691e"
+    return f'<div style="border-left: 4px solid {colour}; padding-left: 1em; max-width: 50em">{body}</div>'
+
+
+def _table(excerpt: Excerpt | None) -> str:
+    if excerpt is None:
+        return ""
+    start = max(0, min(excerpt.index - SHOWN // 2, len(excerpt.expected) - SHOWN))
+    columns = range(start, min(start + SHOWN, len(excerpt.expected)))
+
+    def row(title: str, values: tuple[float, ...]) -> str:
+        cells = "".join(
+            f"<td><strong><u>{values[i]:.4g}</u></strong></td>" if i == excerpt.index else f"<td>{values[i]:.4g}</td>"
+            for i in columns
+        )
+        return f'<tr><th scope="row" style="text-align: left">{title}</th>{cells}</tr>'
+
+    where, _, _ = _first_difference(excerpt)
+    numbers = "".join(f'<th scope="col">{i}</th>' for i in columns)
+    return (
+        f'<div style="overflow-x: auto"><table><caption style="text-align: left">{escape(where)}</caption>'
+        f'<tr><th scope="col"></th>{numbers}</tr>{row("expected", excerpt.expected)}{row("received", excerpt.received)}'
+        "</table></div>"
+    )
+
+
+def _first_difference(excerpt: Excerpt) -> tuple[str, str, str]:
+    where = f"With {excerpt.case}, the first difference is at {excerpt.position}:"
+    expected, received = excerpt.expected[excerpt.index], excerpt.received[excerpt.index]
+    digits = 4 if f"{expected:.4g}" != f"{received:.4g}" else 9  # enough of them to see the difference
+    return where, f"{expected:.{digits}g}", f"{received:.{digits}g}"
+
+
+def _mark(part: PartResult) -> str:
+    return "✓" if part.failed_on is None else "✗"
+
+
+def _failure(part: PartResult) -> str:
+    return "" if part.failed_on is None else f": not with {part.failed_on}"
+
+
+def _points(points: int) -> str:
+    return f"{points} point" if points == 1 else f"{points} points"
+
+
+def _code(sentence: str) -> str:
+    """Escaped, with `names` set as code."""
+    pieces = escape(sentence).split("`")
+    if len(pieces) % 2 == 0:  # an odd number of backticks: leave them alone
+        return escape(sentence)
+    return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))
