@@ -42,6 +42,14 @@ def test_every_misconception_is_rejected_with_its_own_sentence(exercise):
 
 
 @each_exercise
+def test_two_mistakes_at_once_are_both_named(exercise):
+    for seed in range(3):
+        for pair in exercise.pairs:
+            result = _judge(exercise, pair.function, seed)
+            assert (result.passed, result.sentences[0]) == (False, pair.sentence)
+
+
+@each_exercise
 @pytest.mark.parametrize("name", STRANGE)
 def test_whatever_the_function_does_the_student_reads_a_sentence(exercise, name):
     make, words = STRANGE[name]

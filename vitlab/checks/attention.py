@@ -39,7 +39,7 @@ def _many_images(g: Generator) -> list[Case]:
 
 def _scores_in_double(g: Generator) -> list[Case]:
     Q, K = _normal(g, 2, 5, 3, dtype=torch.float64), _normal(g, 2, 4, 3, dtype=torch.float64)
-    return [Case("float64 with gradients", (Q, K), gradient=True)]
+    return [Case("numbers in float64, with gradients", (Q, K), gradient=True)]
 
 
 def _moderate_scores(g: Generator) -> list[Case]:
@@ -51,12 +51,13 @@ def _moderate_scores(g: Generator) -> list[Case]:
 
 def _large_scores(g: Generator) -> list[Case]:
     A = 100 + 5 * _normal(g, 2, 3, 7)  # exp(89) is infinity in float32
-    A[1, :, 1:] -= 200  # the second image: far above the row's mean, too
+    A[0, 1] -= 200  # a row far below the others
+    A[1, :, 1:] -= 200  # keys far above the mean of their row
     return [Case("scores around ±100", (A,))]
 
 
 def _weights_in_double(g: Generator) -> list[Case]:
-    return [Case("float64 with gradients", (_normal(g, 2, 5, 3, dtype=torch.float64),), gradient=True)]
+    return [Case("numbers in float64, with gradients", (_normal(g, 2, 5, 3, dtype=torch.float64),), gradient=True)]
 
 
 def _queries_keys_values(g: Generator, B: int, n: int, m: int, d_k: int, d_v: int, **kind) -> tuple[Tensor, ...]:
@@ -74,7 +75,13 @@ def _attention_in_single(g: Generator) -> list[Case]:
 
 
 def _attention_in_double(g: Generator) -> list[Case]:
-    return [Case("float64 with gradients", _queries_keys_values(g, 2, 4, 5, 6, 3, dtype=torch.float64), gradient=True)]
+    return [
+        Case(
+            "numbers in float64, with gradients",
+            _queries_keys_values(g, 2, 4, 5, 6, 3, dtype=torch.float64),
+            gradient=True,
+        )
+    ]
 
 
 def _tokens_and_weights(g: Generator, B: int, n: int, d: int, num_heads: int, **kind) -> tuple[Tensor | int, ...]:
@@ -95,7 +102,7 @@ def _many_heads(g: Generator) -> list[Case]:
 
 def _heads_in_double(g: Generator) -> list[Case]:
     arguments = _tokens_and_weights(g, 2, 4, 6, 2, dtype=torch.float64)
-    return [Case("2 heads, float64 with gradients", arguments, gradient=True)]
+    return [Case("2 heads, numbers in float64, with gradients", arguments, gradient=True)]
 
 
 # ---- attention_scores, done wrong.
@@ -173,6 +180,9 @@ ATTENTION_SCORES = (
         _over_features, "You multiply Qᵀ K, which compares features: Q Kᵀ compares every query with every key, (B, n, m)."
     ),
     Misconception(_softmax_too_early, "The softmax is already applied: attention_scores returns A; the softmax is the next step."),
+    Misconception(lambda Q, K: _products(Q, K).softmax(-1), "The softmax is already applied, and √d_k is missing: attention_scores returns A = Q Kᵀ / √d_k, and the softmax is the next step."),
+    Misconception(lambda Q, K: _products(Q, K).softmax(-1) / Q.shape[-1] ** 0.5, "A softmax stands before the division by √d_k: attention_scores returns A = Q Kᵀ / √d_k, and the softmax is the next step."),
+    Misconception(lambda Q, K: attention_scores(Q, K).tril(), "The scores of keys after the query's own position are cut off (a causal mask): in a ViT every token sees every other."),
     Misconception(_cosine, "Queries and keys are normalized to length 1 (cosine similarity): the lecture takes the plain dot product over √d_k."),
     Misconception(_distances, "These are distances between queries and keys: the score is their dot product, over √d_k."),
     Misconception(_images_summed, "The scores of all images are summed up: keep the batch axis, (B, n, m)."),
@@ -195,6 +205,11 @@ def _softmax_over_everything(A: Tensor) -> Tensor:
 
 def _overflowing(A: Tensor) -> Tensor:
     return A.exp() / A.exp().sum(-1, keepdim=True)
+
+
+def _largest_of_all_subtracted(A: Tensor) -> Tensor:
+    exponentials = (A - A.max()).exp()
+    return exponentials / exponentials.sum(-1, keepdim=True)
 
 
 def _divided_by_sum(A: Tensor) -> Tensor:
@@ -238,6 +253,7 @@ ATTENTION_WEIGHTS = (
     Misconception(_softmax_over_everything, "The softmax runs over a whole matrix: each of its rows should sum to 1 (dim=-1)."),
     Misconception(_overflowing, "The exponential of a large score overflows to infinity, and ∞/∞ is NaN: subtract the row's largest score first, which changes no softmax."),
     Misconception(_mean_subtracted, "The row's mean is subtracted before the exponential: that does not keep it from overflowing; subtract the row's largest score."),
+    Misconception(_largest_of_all_subtracted, "The largest of all scores is subtracted: in a row far below it every exponential becomes 0, and 0/0 is NaN; subtract each row's own largest score (amax(dim=-1, keepdim=True))."),
     Misconception(_divided_by_sum, "The scores are divided by their sum without an exponential: softmax(A)_ij = exp(A_ij) / Σ_j exp(A_ij)."),
     Misconception(_exponential_only, "These are the exponentials: divide each row by its sum."),
     Misconception(_shifted_only, "These are the exponentials of the shifted scores: divide each row by its sum."),
@@ -252,6 +268,16 @@ ATTENTION_WEIGHTS = (
     Misconception(_unit_length, "Each row is divided by its length (the root of the sum of squares): divide by its sum."),
     Misconception(lambda A: A.relu() / A.relu().sum(-1, keepdim=True), "Negative scores are cut to 0 and the rest divided by its sum: the softmax takes the exponential, which is positive by itself."),
 )  # fmt: skip
+
+
+def _broken_weights(weights: Tensor) -> str:
+    if bool((weights < 0).any()):
+        return f"Attention weights are positive, and these are not: the smallest is {weights.min():.4g}."
+    sums = weights.sum(-1).flatten()
+    if bool(((sums - 1).abs() > 1e-3).any()):
+        return f"Each row of weights should sum to 1; one of these sums to {sums[(sums - 1).abs().argmax()]:.4g}."
+    return ""
+
 
 # ---- attention, done wrong.
 
@@ -305,6 +331,8 @@ ATTENTION = (
     Misconception(_scaled_by_values, "You divide by √d_v, the length of a value; the scores are divided by √d_k, the length of a query."),
     Misconception(_attend(_scaled_by(lambda Q, K: Q.shape[-2] ** 0.5)), BY_FIRST_AXES.format("queries")),
     Misconception(_attend(_scaled_by(lambda Q, K: K.shape[-2] ** 0.5)), BY_FIRST_AXES.format("keys")),
+    Misconception(_attend(_scaled_by(lambda Q, K: 8)), "You divide by 8 = √64, which is √d_k of ViT-Base: take d_k from Q.shape[-1]."),
+    Misconception(_attend(attention_scores, torch.sigmoid), "There is a sigmoid where the softmax should be: the weights of each query should sum to 1."),
     Misconception(_scaled_after_softmax, "You divide by √d_k after the softmax: the scores are divided before it, so that the weights still sum to 1."),
     Misconception(_attend(attention_scores, _softmax_over(-2)), "The softmax runs over the queries: each query's weights over all keys should sum to 1 (dim=-1)."),
     Misconception(_attend(attention_scores, _softmax_over(0)), "The softmax runs over the images of the batch: it should run over the keys (dim=-1)."),
@@ -320,6 +348,29 @@ ATTENTION = (
     Misconception(_softmax_of_result, "There is one more softmax, after the weighted sum: the result is A' V itself."),
     Misconception(_softmax_last, "The softmax comes last, after the product with V: it belongs before, softmax(Q Kᵀ / √d_k) V."),
 )  # fmt: skip
+
+WRONG_SCALES = (
+    (_unscaled, "the scores are not divided by √d_k."),
+    (_scaled_by(lambda Q, K: Q.shape[-1]), "you divide by d_k instead of √d_k."),
+    (_scaled_by(lambda Q, K: 8), "you divide by 8 = √64 instead of √d_k: take d_k from Q.shape[-1]."),
+    (_scaled_by(lambda Q, K: Q.shape[-1] ** -0.5), "you multiply by √d_k instead of dividing."),
+    (
+        _scaled_by(lambda Q, K: K.shape[-2] ** 0.5),
+        "you divide by the square root of the number of keys instead of √d_k.",
+    ),
+)
+WRONG_WEIGHTS = (
+    (_softmax_over(-2), "the softmax runs over the queries instead of the keys (dim=-1)."),
+    (_softmax_over(0), "the softmax runs over the batch instead of the keys (dim=-1)."),
+    (lambda A: A, "there is no softmax."),
+    (lambda A: A.softmax(-1).softmax(-1), "the softmax is applied twice."),
+    (torch.sigmoid, "there is a sigmoid where the softmax should be."),
+)
+ATTENTION_PAIRS = tuple(
+    Misconception(_attend(scores, weights), f"Two things. First, {scale_sentence} Second, {weight_sentence}")
+    for scores, scale_sentence in WRONG_SCALES
+    for weights, weight_sentence in WRONG_WEIGHTS
+)
 
 # ---- multi_head_self_attention, done wrong: the lecture's computation with one of its pieces exchanged.
 
@@ -350,6 +401,11 @@ def _split_interleaved(X: Tensor, num_heads: int) -> Tensor:
 def _join_without_transpose(heads: Tensor) -> Tensor:
     B, h, n, d_h = heads.shape
     return heads.reshape(B, n, h * d_h)
+
+
+def _join_stacked(heads: Tensor) -> Tensor:
+    B, h, n, d_h = heads.shape
+    return heads.transpose(0, 1).reshape(B, n, h * d_h)  # as torch.stack(list of heads).reshape(B, n, d)
 
 
 def _join_reversed(heads: Tensor) -> Tensor:
@@ -437,12 +493,14 @@ MULTI_HEAD_SELF_ATTENTION = (
         _msa(join=_join_interleaved),
         "The heads' columns are interleaved when they are put together: put the heads side by side, [head_1 ‖ head_2 ‖ ...].",
     ),
+    Misconception(_msa(join=_join_stacked), "The heads are stacked and then reshaped, which mixes images, tokens and heads: put them side by side with torch.cat(heads, dim=-1)."),
     Misconception(_msa(join=_join_reversed), "The heads are concatenated in reverse order."),
     Misconception(_msa(attend=_heads_attend_to_heads), "Within each token, the heads attend to each other: the tokens should, within each head. Transpose to (B, h, n, d_h) first."),
     Misconception(_msa(attend=_images_attend_to_images), "The images of the batch attend to each other: the tokens of one image should."),
     Misconception(_msa(attend=_scaled_by_d), "You divide by √d; each head has queries of d_h = d / h numbers, so divide by √d_h."),
     Misconception(_msa(attend=_attend(_unscaled)), "The scores of the heads are not divided by √d_h."),
     Misconception(_msa(attend=_attend(_scaled_by(lambda Q, K: Q.shape[-1]))), "You divide by d_h; the scores are divided by its square root, √d_h."),
+    Misconception(_msa(attend=_attend(_scaled_by(lambda Q, K: 8))), "You divide by 8 = √64, which is √d_h of ViT-Base: take d_h = d / h from the tensors."),
     Misconception(_msa(attend=_attend(attention_scores, _softmax_over(-2))), "The softmax runs over the queries: each query's weights over all keys should sum to 1 (dim=-1)."),
     Misconception(_msa(attend=_attend(attention_scores, _softmax_over(1))), "The softmax runs over the heads: it should run over the keys (dim=-1)."),
     Misconception(_msa(attend=_attend(attention_scores, lambda A: A)), "There is no softmax in the heads."),
@@ -458,6 +516,44 @@ MULTI_HEAD_SELF_ATTENTION = (
     Misconception(_residual_added, "Z is added to the result: the residual connection belongs to the encoder block, not to MSA."),
     Misconception(_normalized_first, "Z is layer-normalized first: that belongs to the encoder block, not to MSA."),
 )  # fmt: skip
+
+
+WRONG_CUTS = (
+    (_split_without_transpose, concatenate_heads, "the heads are cut by a reshape alone: reshape to (B, n, h, d_h), then transpose n and h."),
+    (split_heads, _join_without_transpose, "the heads are put together by a reshape alone: transpose n and h back before it."),
+    (_split_without_transpose, _join_without_transpose, "the heads are cut and put together by reshapes alone: reshape to (B, n, h, d_h), then transpose n and h, and transpose back at the end."),
+    (split_heads, _join_stacked, "the heads are stacked and reshaped: put them side by side with torch.cat(heads, dim=-1)."),
+)  # fmt: skip
+MULTI_HEAD_SELF_ATTENTION_PAIRS = (
+    *(
+        Misconception(
+            _msa(split, _attend(scores, weights), join), f"Two things. First, {cut_sentence} Second, {sentence}"
+        )
+        for split, join, cut_sentence in WRONG_CUTS
+        for scores, weights, sentence in (
+            *((scores, attention_weights, sentence) for scores, sentence in WRONG_SCALES),
+            *((attention_scores, weights, sentence) for weights, sentence in WRONG_WEIGHTS[2:]),
+        )
+    ),
+    *(
+        Misconception(_msa(split, attention, join, slip), f"Two things. First, {cut_sentence} Second, {sentence}")
+        for split, join, cut_sentence in WRONG_CUTS
+        for slip, sentence in (
+            (lambda concatenated, W_O: concatenated, "the output projection W^O is missing."),
+            (lambda concatenated, W_O: concatenated @ W_O.T, "the output is multiplied with the transpose of W^O."),
+        )
+    ),
+    *(
+        Misconception(
+            _msa(attend=_attend(scores), output=slip), f"Two things. First, {scale_sentence} Second, {sentence}"
+        )
+        for scores, scale_sentence in WRONG_SCALES
+        for slip, sentence in (
+            (lambda concatenated, W_O: concatenated, "the output projection W^O is missing."),
+            (lambda concatenated, W_O: concatenated @ W_O.T, "the output is multiplied with the transpose of W^O."),
+        )
+    ),
+)
 
 
 def _msa_with(attention: Callable, Z: Tensor, W_Q: Tensor, W_K: Tensor, W_V: Tensor, W_O: Tensor, h: int) -> Tensor:
@@ -492,6 +588,7 @@ EXERCISES = (
             Part("float64, gradients", 1, _weights_in_double),
         ),
         misconceptions=ATTENTION_WEIGHTS,
+        broken_property=_broken_weights,
     ),
     Exercise(
         name="attention",
@@ -504,6 +601,7 @@ EXERCISES = (
             Part("float64, gradients", 1, _attention_in_double),
         ),
         misconceptions=ATTENTION,
+        pairs=ATTENTION_PAIRS,
         builds_on=FollowThrough(
             ("attention_scores", "attention_weights"), lambda scores, weights, Q, K, V: weights(scores(Q, K)) @ V
         ),
@@ -520,6 +618,7 @@ EXERCISES = (
             Part("float64, gradients", 1, _heads_in_double),
         ),
         misconceptions=MULTI_HEAD_SELF_ATTENTION,
+        pairs=MULTI_HEAD_SELF_ATTENTION_PAIRS,
         builds_on=FollowThrough(("attention",), _msa_with),
     ),
 )

@@ -154,7 +154,8 @@ class _Heard:
         self._caught = caught
 
     def warned(self) -> str:
-        return "\n".join(dict.fromkeys(str(warning.message) for warning in self._caught))[:LONGEST_TEXT]
+        messages = (str(warning.message).partition(" (Triggered internally at")[0] for warning in self._caught)
+        return "\n".join(dict.fromkeys(messages))[:LONGEST_TEXT]
 
 
 @contextlib.contextmanager

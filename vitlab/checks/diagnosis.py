@@ -21,6 +21,7 @@ HINTS = (  # what a message of PyTorch usually means in these exercises
     ("must match the size of tensor", "Two tensors are combined whose sizes do not fit: print their shapes just before that line."),
     ("Sizes of tensors must match", "torch.cat joins along one axis, and all other axes must agree: print the shapes, and remember to expand what lacks the batch."),
     ("same number of dimensions", "torch.cat needs tensors with equally many axes: expand what lacks the batch axis first."),
+    ("Dimension out of range", "That tensor has fewer axes than the line expects: print its shape, and give it the missing axes with [None] or expand."),
     ("grad", "The function must also work on tensors that need gradients: no .numpy(), no in-place change of an input."),
 )  # fmt: skip
 
@@ -98,6 +99,9 @@ def wrong_numbers(output: Tensor, expected: Tensor, dtype: torch.dtype, axes: tu
     offset = (output - expected).mean()
     if close(output, expected + offset, dtype):
         return f"Every number is the expected one plus {offset:.4g}."
+    factors = (output * expected).sum(-1, keepdim=True) / (expected * expected).sum(-1, keepdim=True)
+    if close(output, factors * expected, dtype):
+        return f"Each {axes[-2]} is the expected one times a factor of its own: it is divided by the wrong quantity."
     for axis, name in enumerate(axes):
         if close(output.flip(axis), expected, dtype):
             return f"The numbers are right, but in the reverse order of the axis `{name}`."
@@ -140,5 +144,5 @@ def _list(name: str, indices: list[int]) -> str:
         return f"{name} {indices[0]}"
     if len(indices) > 3 and indices == list(range(indices[0], indices[-1] + 1)):
         return f"{name}s {indices[0]} to {indices[-1]}"
-    shown = [str(i) for i in indices[:6]] + (["…"] if len(indices) > 6 else [])
+    shown = [str(i) for i in indices[:6]] + (["more"] if len(indices) > 6 else [])
     return f"{name}s {', '.join(shown[:-1])} and {shown[-1]}"

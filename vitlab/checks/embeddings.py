@@ -50,7 +50,7 @@ def _embedding_of_many(g: Generator) -> list[Case]:
 
 def _embedding_in_double(g: Generator) -> list[Case]:
     images, E = _images(g, 2, 3, 4, 6, dtype=torch.float64), _normal(g, 12, 5, dtype=torch.float64)
-    return [Case("float64 with gradients", (images, E, 2), gradient=True)]
+    return [Case("numbers in float64, with gradients", (images, E, 2), gradient=True)]
 
 
 def _sequence(g: Generator, B: int, n: int, d: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
@@ -69,7 +69,7 @@ def _sequence_of_many(g: Generator) -> list[Case]:
 
 
 def _sequence_in_double(g: Generator) -> list[Case]:
-    return [Case("float64 with gradients", _sequence(g, 2, 6, 5, torch.float64), gradient=True)]
+    return [Case("numbers in float64, with gradients", _sequence(g, 2, 6, 5, torch.float64), gradient=True)]
 
 
 # ---- patchify, done wrong. A grid has rows x columns patches; P is the patch size.
@@ -157,6 +157,10 @@ def _overlapping(images: Tensor, patch_size: int) -> Tensor:
     return windows.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(1, 2)
 
 
+def _channels_reversed(images: Tensor, patch_size: int) -> Tensor:
+    return patchify(images.flip(1), patch_size)
+
+
 def _scaled_to_bytes(images: Tensor, patch_size: int) -> Tensor:
     return patchify(images, patch_size) / 255
 
@@ -237,6 +241,13 @@ def _embed_with(cut):
     return embed
 
 
+def _after(cut, slip):
+    def embed(images: Tensor, E: Tensor, patch_size: int) -> Tensor:
+        return slip(cut(images, patch_size) @ E)
+
+    return embed
+
+
 def _convolve(images: Tensor, kernel: Tensor, stride: int) -> Tensor:
     return F.conv2d(images, kernel, stride=stride).flatten(2).transpose(1, 2)  # (B, n, d)
 
@@ -255,6 +266,11 @@ def _stride_one(images: Tensor, E: Tensor, patch_size: int) -> Tensor:
 
 def _feature_map(images: Tensor, E: Tensor, patch_size: int) -> Tensor:
     return F.conv2d(images, _kernel(images, E, patch_size), stride=patch_size)
+
+
+def _feature_map_reshaped(images: Tensor, E: Tensor, patch_size: int) -> Tensor:
+    features = _feature_map(images, E, patch_size)
+    return features.reshape(len(images), -1, E.shape[1])
 
 
 def _embeddings_transposed(images: Tensor, E: Tensor, patch_size: int) -> Tensor:
@@ -342,6 +358,29 @@ EMBED_PATCHES = (
     ),
 )
 
+# A patch cut wrongly, and then a slip after the projection.
+EMBED_PATCHES_PAIRS = tuple(
+    Misconception(
+        _after(cut, slip), f"Two things. First, before the projection: {cut_sentence} Second: {slip_sentence}"
+    )
+    for cut, cut_sentence in (
+        (_channels_first, CHANNELS_FIRST),
+        (_only_reshaped, ONLY_RESHAPED),
+        (_runs_of_pixels, RUNS_OF_PIXELS),
+        (_patches_by_column, PATCHES_BY_COLUMN),
+        (_pixels_by_column, PIXELS_BY_COLUMN),
+    )
+    for slip, slip_sentence in (
+        (lambda Z: Z.transpose(1, 2), "the result is transposed: return (B, n, d)."),
+        (
+            lambda Z: Z.mT.reshape(Z.shape),
+            "(B, d, n) is reshaped to (B, n, d), which mixes patches with their numbers: transpose it.",
+        ),
+        (F.relu, "there is a ReLU after the projection, which is linear: z = x E."),
+        (F.gelu, "there is a GELU after the projection, which is linear: z = x E."),
+    )
+)
+
 # ---- assemble_sequence, done wrong.
 
 
@@ -410,6 +449,15 @@ def _class_is_mean(patches: Tensor, x_class: Tensor, positions: Tensor) -> Tenso
     return torch.cat([patches.mean(dim=1, keepdim=True), patches], dim=1) + positions
 
 
+def _positions_counted(patches: Tensor, x_class: Tensor, positions: Tensor) -> Tensor:
+    z = _cat(x_class, patches)
+    return z + torch.arange(z.shape[1], dtype=z.dtype)[:, None]
+
+
+def _positions_averaged(patches: Tensor, x_class: Tensor, positions: Tensor) -> Tensor:
+    return (_cat(x_class, patches) + positions) / 2
+
+
 def _position_of_class_everywhere(patches: Tensor, x_class: Tensor, positions: Tensor) -> Tensor:
     return _cat(x_class, patches) + positions[0]
 
@@ -444,6 +492,8 @@ ASSEMBLE_SEQUENCE = (
     Misconception(_positions_twice, "The position embedding is added twice."),
     Misconception(_class_is_zero, "The class term is zero: put the numbers of class_embedding there."),
     Misconception(_class_is_mean, "The mean of the patches stands in the first place: the class embedding is a tensor of its own, given to you."),
+    Misconception(_positions_counted, "The position's number (0, 1, 2, ...) is added: add its row of position_embedding, which has been learned."),
+    Misconception(_positions_averaged, "The sum is divided by 2: z_0 is the sum of the terms and their positions, not the mean."),
     Misconception(_position_of_class_everywhere, "Row 0 of the position embedding is added to every term: each term has a row of its own."),
 )  # fmt: skip
 
@@ -473,6 +523,7 @@ EXERCISES = (
             Part("float64, gradients", 1, _embedding_in_double),
         ),
         misconceptions=EMBED_PATCHES,
+        pairs=EMBED_PATCHES_PAIRS,
         builds_on=FollowThrough(("patchify",), lambda patchify, images, E, P: patchify(images, P) @ E),
     ),
     Exercise(

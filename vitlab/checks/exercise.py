@@ -58,7 +58,9 @@ class Exercise:
     reference: Callable[..., Tensor]
     parts: tuple[Part, ...]
     misconceptions: tuple[Misconception, ...]
+    pairs: tuple[Misconception, ...] = ()  # two mistakes at once
     builds_on: FollowThrough | None = None
+    broken_property: Callable[[Tensor], str] = lambda output: ""  # what any right result obeys and this one does not
 
     @property
     def points(self) -> int:
@@ -135,7 +137,9 @@ def _fault_of_result(exercise: Exercise, outcome: Outcome, expected: Tensor) -> 
                 f"The function returns {output.dtype} for inputs of {expected.dtype}, and digits are lost on the way: "
                 f"keep the dtype of the input."
             )
-        return diagnosis.wrong_numbers(output, expected, expected.dtype, exercise.axes) or "The numbers are not right."
+        relation = diagnosis.wrong_numbers(output, expected, expected.dtype, exercise.axes)
+        seen = f"{relation} {exercise.broken_property(output)}".strip()
+        return seen or "The shape is right, but the numbers are not: work out the first one below by hand."
     if output.dtype != expected.dtype:
         return f"The numbers are right, but the function returns {output.dtype} for inputs of {expected.dtype}: keep the dtype of the input."
     return ""
@@ -216,7 +220,7 @@ def _named(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> str
     """The sentence of a mistake that would have given all these results, or ""."""
     if all(trial.outcome.output is None for trial in trials):  # nothing to compare
         return ""
-    misconceptions = (m.sentence for m in exercise.misconceptions if _agrees(m.function, trials))
+    misconceptions = (m.sentence for m in exercise.misconceptions + exercise.pairs if _agrees(m.function, trials))
     return _follow_through(exercise, candidate, trials) or next(misconceptions, "")
 
 
@@ -257,22 +261,22 @@ def _follow_through(exercise: Exercise, candidate: Candidate, trials: list[Trial
 
 
 def _excerpt(exercise: Exercise, failed: list[Trial]) -> Excerpt | None:
-    """The first place where a result of the right shape is wrong."""
-    for trial in failed:
-        output = trial.outcome.output
-        if output is not None and output.shape == trial.expected.shape and trial.misplaced and not output.is_complex():
-            if diagnosis.close(output, trial.expected, trial.dtype):
-                continue
-            position = diagnosis.first_difference(output, trial.expected, trial.dtype)
-            row = position[:-1]
-            return Excerpt(
-                trial.case.description,
-                ", ".join(f"{name} {i}" for name, i in zip(exercise.axes, position, strict=True)),
-                position[-1],
-                tuple(trial.expected[row].tolist()),
-                tuple(output[row].tolist()),
-            )
-    return None
+    """The first place where the first wrong result is wrong, if it has the right shape."""
+    trial = next((trial for trial in failed if trial.misplaced), None)
+    output = trial.outcome.output if trial else None
+    if output is None or output.shape != trial.expected.shape or output.is_complex():
+        return None
+    if diagnosis.close(output, trial.expected, trial.dtype):  # only its dtype is wrong
+        return None
+    position = diagnosis.first_difference(output, trial.expected, trial.dtype)
+    row = position[:-1]
+    return Excerpt(
+        trial.case.description,
+        ", ".join(f"{name} {i}" for name, i in zip(exercise.axes, position, strict=True)),
+        position[-1],
+        tuple(trial.expected[row].tolist()),
+        tuple(output[row].tolist()),
+    )
 
 
 def _remarks(trials: list[Trial]) -> tuple[str, ...]:

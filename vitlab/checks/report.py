@@ -117,17 +117,20 @@ def _table(excerpt: Excerpt | None) -> str:
     if excerpt is None:
         return ""
     start = max(0, min(excerpt.index - SHOWN // 2, len(excerpt.expected) - SHOWN))
+    padding = 'style="padding: 0 .5em; text-align: right"'
     columns = range(start, min(start + SHOWN, len(excerpt.expected)))
 
     def row(title: str, values: tuple[float, ...]) -> str:
         cells = "".join(
-            f"<td><strong><u>{values[i]:.4g}</u></strong></td>" if i == excerpt.index else f"<td>{values[i]:.4g}</td>"
+            f"<td {padding}><strong><u>{values[i]:.4g}</u></strong></td>"
+            if i == excerpt.index
+            else f"<td {padding}>{values[i]:.4g}</td>"
             for i in columns
         )
         return f'<tr><th scope="row" style="text-align: left">{title}</th>{cells}</tr>'
 
     where, _, _ = _first_difference(excerpt)
-    numbers = "".join(f'<th scope="col">{i}</th>' for i in columns)
+    numbers = "".join(f'<th scope="col" {padding}>{i}</th>' for i in columns)
     return (
         f'<div style="overflow-x: auto"><table><caption style="text-align: left">{escape(where)}</caption>'
         f'<tr><th scope="col"></th>{numbers}</tr>{row("expected", excerpt.expected)}{row("received", excerpt.received)}'
@@ -147,7 +150,7 @@ def _mark(part: PartResult) -> str:
 
 
 def _failure(part: PartResult) -> str:
-    return "" if part.failed_on is None else f": not with {part.failed_on}"
+    return "" if part.failed_on is None else f": wrong for {part.failed_on}"
 
 
 def _points(points: int) -> str:
