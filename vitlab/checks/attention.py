@@ -69,6 +69,7 @@ def _attention_in_single(g: Generator) -> list[Case]:
     Q, K = Q + 5.5, K + 5.5  # 5.5² √d_k: scores around 100, and exp(89) is infinity in float32
     return [
         Case("one image, 4 queries, 6 keys, d_k = 5, d_v = 3", _queries_keys_values(g, 1, 4, 6, 5, 3)),
+        Case("one image, as many keys as queries", _queries_keys_values(g, 1, 4, 4, 6, 3)),
         Case("three images, 5 queries, 2 keys, d_k = 8, d_v = 10", _queries_keys_values(g, 3, 5, 2, 8, 10)),
         Case("scores around 100", (Q, K, V)),
     ]
@@ -143,6 +144,10 @@ def _distances(Q: Tensor, K: Tensor) -> Tensor:
     return torch.cdist(Q, K)
 
 
+def _keys_reshaped(Q: Tensor, K: Tensor) -> Tensor:
+    return Q @ K.reshape(K.shape[0], K.shape[2], K.shape[1]) / Q.shape[-1] ** 0.5
+
+
 def _images_summed(Q: Tensor, K: Tensor) -> Tensor:
     return torch.einsum("bid,bjd->ij", Q, K) / Q.shape[-1] ** 0.5
 
@@ -184,6 +189,8 @@ ATTENTION_SCORES = (
     Misconception(lambda Q, K: _products(Q, K).softmax(-1) / Q.shape[-1] ** 0.5, "A softmax stands before the division by √d_k: attention_scores returns A = Q Kᵀ / √d_k, and the softmax is the next step."),
     Misconception(lambda Q, K: attention_scores(Q, K).tril(), "The scores of keys after the query's own position are cut off (a causal mask): in a ViT every token sees every other."),
     Misconception(_cosine, "Queries and keys are normalized to length 1 (cosine similarity): the lecture takes the plain dot product over √d_k."),
+    Misconception(_keys_reshaped, "K is reshaped to (B, d_k, m), which mixes the keys' numbers: transpose it, K.transpose(-2, -1)."),
+    Misconception(lambda Q, K: -torch.cdist(Q, K).square(), "These are negative squared distances between queries and keys: the score is their dot product, over √d_k."),
     Misconception(_distances, "These are distances between queries and keys: the score is their dot product, over √d_k."),
     Misconception(_images_summed, "The scores of all images are summed up: keep the batch axis, (B, n, m)."),
     Misconception(_images_mixed, "Queries of one image meet keys of the others: every image keeps to itself."),
@@ -297,6 +304,10 @@ def _scaled_after_softmax(Q: Tensor, K: Tensor, V: Tensor) -> Tensor:
     return _products(Q, K).softmax(-1) / Q.shape[-1] ** 0.5 @ V
 
 
+def _weights_transposed_in(Q: Tensor, K: Tensor, V: Tensor) -> Tensor:
+    return attention_weights(attention_scores(Q, K)).mT @ V
+
+
 def _weights_returned(Q: Tensor, K: Tensor, V: Tensor) -> Tensor:
     return attention_weights(attention_scores(Q, K))
 
@@ -340,6 +351,8 @@ ATTENTION = (
     Misconception(_attend(attention_scores, _overflowing), "With large scores the exponential overflows: subtract the row's largest score before it, or use torch.softmax."),
     Misconception(_attend(attention_scores, _one_hot), "Each query takes only the value with the largest score: it should take the weighted sum of all values."),
     Misconception(_attend(attention_scores, lambda A: A.softmax(-1).softmax(-1)), "The softmax is applied twice."),
+    Misconception(_attend(_keys_first), "Queries and keys are exchanged, K Qᵀ: row i of the scores belongs to query i."),
+    Misconception(_weights_transposed_in, "The weights are transposed before they meet V: A' V, with one row of A' for each query."),
     Misconception(_weights_returned, "These are the attention weights A': multiply them with V."),
     Misconception(_keys_as_values, "The weights are multiplied with K: they weigh the values, V."),
     Misconception(_causal, "Each query sees only the keys up to its own position (a causal mask): in a ViT every token sees every other."),
@@ -435,6 +448,11 @@ def _one_wide_head(Z: Tensor, W_Q: Tensor, W_K: Tensor, W_V: Tensor, W_O: Tensor
     return multi_head_self_attention(Z, W_Q, W_K, W_V, W_O, 1)
 
 
+def _first_head_repeated(Z: Tensor, W_Q: Tensor, W_K: Tensor, W_V: Tensor, W_O: Tensor, num_heads: int) -> Tensor:
+    first = attention(*(split_heads(Z @ W, num_heads)[:, 0] for W in (W_Q, W_K, W_V)))  # (B, n, d_h)
+    return torch.cat([first] * num_heads, dim=-1) @ W_O
+
+
 def _weights_transposed(Z: Tensor, W_Q: Tensor, W_K: Tensor, W_V: Tensor, W_O: Tensor, num_heads: int) -> Tensor:
     return multi_head_self_attention(Z, W_Q.T, W_K.T, W_V.T, W_O.T, num_heads)
 
@@ -508,6 +526,7 @@ MULTI_HEAD_SELF_ATTENTION = (
     Misconception(_msa(output=lambda concatenated, W_O: concatenated), "The output projection is missing: MSA(Z) = Concat(head_1, ..., head_h) W^O."),
     Misconception(_msa(output=lambda concatenated, W_O: concatenated @ W_O.T), "The output is multiplied with the transpose of W^O: weights are applied from the right, Concat W^O."),
     Misconception(_one_wide_head, "num_heads has no effect: this is one head of width d. Cut the columns of Q, K and V into h heads of d_h = d / h."),
+    Misconception(_first_head_repeated, "Every head uses the columns of the first one: head j takes the columns j·d_h ... (j+1)·d_h."),
     Misconception(_weights_transposed, "The weights are transposed, Z Wᵀ (as F.linear and nn.Linear do): the lecture's convention is Z W."),
     Misconception(_keys_from_queries, "The keys are made with W^Q: K = Z W^K."),
     Misconception(_values_from_keys, "The values are made with W^K: V = Z W^V."),

@@ -161,7 +161,8 @@ class _Heard:
 @contextlib.contextmanager
 def _listening() -> Iterator[_Heard]:
     """Catch prints and warnings, and give torch's switches back as they were."""
-    dtype = torch.get_default_dtype()
+    dtype, always = torch.get_default_dtype(), torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # not only the first time in a process, so that every run hears the same
     with warnings.catch_warnings(record=True) as caught, torch.enable_grad():
         warnings.simplefilter("always")
         heard = _Heard(caught)
@@ -170,3 +171,4 @@ def _listening() -> Iterator[_Heard]:
                 yield heard
             finally:
                 torch.set_default_dtype(dtype)
+                torch.set_warn_always(always)

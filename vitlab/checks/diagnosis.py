@@ -11,6 +11,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 2e-7}
 
 HINTS = (  # what a message of PyTorch usually means in these exercises
     ("NotImplementedError", "It is not written yet, or it calls a function that is not: replace the line that raises NotImplementedError."),
+    ("use of `x.T` on tensors", "K.T reverses all axes, the batch too: exchange the last two with K.transpose(-2, -1)."),
     ("view size is not compatible", "After permute or transpose use reshape: view cannot cut a tensor whose memory is out of order."),
     ("is invalid for input of size", "The sizes that you ask for do not multiply to the number of elements that are there; is height used for width, or one axis forgotten?"),
     ("same dtype", "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."),
@@ -18,17 +19,20 @@ HINTS = (  # what a message of PyTorch usually means in these exercises
     ("found dtype", "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."),
     ("shapes cannot be multiplied", "In A @ B the columns of A must be as many as the rows of B: print both shapes; is a transpose missing, or one too many?"),
     ("first two dimensions of batch2 tensor", "In A @ B the columns of A must be as many as the rows of B: print both shapes; is a transpose missing, or one too many?"),
-    ("must match the size of tensor", "Two tensors are combined whose sizes do not fit: print their shapes just before that line."),
+    ("must match the size of tensor", "Two tensors are combined whose sizes do not fit: print their shapes just before that line. After sum or amax, is keepdim=True missing?"),
     ("Sizes of tensors must match", "torch.cat joins along one axis, and all other axes must agree: print the shapes, and remember to expand what lacks the batch."),
     ("same number of dimensions", "torch.cat needs tensors with equally many axes: expand what lacks the batch axis first."),
+    ("type float", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
+    ("'float' object cannot be", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
+    ("slice indices must be", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
     ("Dimension out of range", "That tensor has fewer axes than the line expects: print its shape, and give it the missing axes with [None] or expand."),
     ("grad", "The function must also work on tensors that need gradients: no .numpy(), no in-place change of an input."),
 )  # fmt: skip
 
 
-def hint(error: str) -> str:
-    """A sentence on what usually causes this exception, or ""."""
-    return next((sentence for words, sentence in HINTS if words in error), "")
+def hint(said: str) -> str:
+    """A sentence on what usually causes this exception or warning, or ""."""
+    return next((sentence for words, sentence in HINTS if words in said), "")
 
 
 def close(x: Tensor, y: Tensor, dtype: torch.dtype) -> bool:
@@ -142,7 +146,8 @@ def _list(name: str, indices: list[int]) -> str:
     """ "image 0", "images 0, 1 and 3", "images 0 to 5"."""
     if len(indices) == 1:
         return f"{name} {indices[0]}"
+    names = f"{name}es" if name.endswith("ch") else f"{name}s"
     if len(indices) > 3 and indices == list(range(indices[0], indices[-1] + 1)):
-        return f"{name}s {indices[0]} to {indices[-1]}"
+        return f"{names} {indices[0]} to {indices[-1]}"
     shown = [str(i) for i in indices[:6]] + (["more"] if len(indices) > 6 else [])
-    return f"{name}s {', '.join(shown[:-1])} and {shown[-1]}"
+    return f"{names} {', '.join(shown[:-1])} and {shown[-1]}"

@@ -157,6 +157,11 @@ def _overlapping(images: Tensor, patch_size: int) -> Tensor:
     return windows.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(1, 2)
 
 
+def _mean_subtracted(images: Tensor, patch_size: int) -> Tensor:
+    patches = patchify(images, patch_size)
+    return patches - patches.mean(dim=-1, keepdim=True)
+
+
 def _channels_reversed(images: Tensor, patch_size: int) -> Tensor:
     return patchify(images.flip(1), patch_size)
 
@@ -315,12 +320,18 @@ def _elementwise_by_rows(images: Tensor, E: Tensor, patch_size: int) -> Tensor:
 
 
 EMBED_PATCHES = (
-    Misconception(_embed_with(_channels_first), "Before the projection: " + CHANNELS_FIRST),
-    Misconception(_embed_with(_only_reshaped), "Before the projection: " + ONLY_RESHAPED),
-    Misconception(_embed_with(_runs_of_pixels), "Before the projection: " + RUNS_OF_PIXELS),
-    Misconception(_embed_with(_patches_by_column), "Before the projection: " + PATCHES_BY_COLUMN),
-    Misconception(_embed_with(_pixels_by_column), "Before the projection: " + PIXELS_BY_COLUMN),
-    Misconception(_embed_with(_height_for_width), "Before the projection: " + HEIGHT_FOR_WIDTH),
+    Misconception(_embed_with(_channels_first), "The patches are cut wrongly before the projection. " + CHANNELS_FIRST),
+    Misconception(_embed_with(_only_reshaped), "The patches are cut wrongly before the projection. " + ONLY_RESHAPED),
+    Misconception(_embed_with(_runs_of_pixels), "The patches are cut wrongly before the projection. " + RUNS_OF_PIXELS),
+    Misconception(
+        _embed_with(_patches_by_column), "The patches are cut wrongly before the projection. " + PATCHES_BY_COLUMN
+    ),
+    Misconception(
+        _embed_with(_pixels_by_column), "The patches are cut wrongly before the projection. " + PIXELS_BY_COLUMN
+    ),
+    Misconception(
+        _embed_with(_height_for_width), "The patches are cut wrongly before the projection. " + HEIGHT_FOR_WIDTH
+    ),
     Misconception(
         _kernel_only_reshaped,
         "E is reshaped to (d, C, P, P), which shuffles its numbers: its rows are row, column, channel and its columns are d, "
@@ -360,9 +371,7 @@ EMBED_PATCHES = (
 
 # A patch cut wrongly, and then a slip after the projection.
 EMBED_PATCHES_PAIRS = tuple(
-    Misconception(
-        _after(cut, slip), f"Two things. First, before the projection: {cut_sentence} Second: {slip_sentence}"
-    )
+    Misconception(_after(cut, slip), f"Two things. Before the projection: {cut_sentence} After it: {slip_sentence}")
     for cut, cut_sentence in (
         (_channels_first, CHANNELS_FIRST),
         (_only_reshaped, ONLY_RESHAPED),
@@ -418,6 +427,10 @@ def _positions_multiplied(patches: Tensor, x_class: Tensor, positions: Tensor) -
 
 def _class_added(patches: Tensor, x_class: Tensor, positions: Tensor) -> Tensor:
     return patches + x_class + positions[1:]
+
+
+def _class_added_to_all(patches: Tensor, x_class: Tensor, positions: Tensor) -> Tensor:
+    return _cat(x_class, patches + x_class) + positions
 
 
 def _positions_concatenated(patches: Tensor, x_class: Tensor, positions: Tensor) -> Tensor:
@@ -483,6 +496,7 @@ ASSEMBLE_SEQUENCE = (
         _class_added,
         "The class embedding is added to every patch: it is a term of its own, put in front of the patches, n+1 terms together.",
     ),
+    Misconception(_class_added_to_all, "The class embedding stands in front, but it is also added to every patch: only E_pos is added."),
     Misconception(
         _positions_concatenated, "The position embedding is put beside each term, 2d numbers: it is added, and d stays the same."
     ),

@@ -124,8 +124,12 @@ def _fault_of_result(exercise: Exercise, outcome: Outcome, expected: Tensor) -> 
     if outcome.kind == "raised":
         return _raised(exercise, outcome)
     if outcome.output is None:
-        forgot = " Is a `return` missing?" if outcome.text == "None" else ""
-        return f"The function returns {outcome.text}; expected was {wanted}.{forgot}"
+        advice = ""
+        if outcome.text == "None":
+            advice = " Is a `return` missing?"
+        if outcome.text.startswith(("a list", "a tuple")):
+            advice = " Return one tensor: torch.stack or torch.cat makes one of several."
+        return f"The function returns {outcome.text}; expected was {wanted}.{advice}"
     output = outcome.output
     if output.shape != expected.shape:
         return diagnosis.wrong_shape(output, expected, exercise.returns)
@@ -149,7 +153,7 @@ def _raised(exercise: Exercise, outcome: Outcome) -> str:
     if outcome.text.startswith("NotImplementedError"):
         return diagnosis.hint(outcome.text)
     where = f" at {outcome.line}" if outcome.line else ""
-    advice = diagnosis.hint(outcome.text)
+    advice = diagnosis.hint(outcome.text + outcome.warned)
     if not where and outcome.text.startswith("TypeError") and "argument" in outcome.text:
         advice = f"It is called as {exercise.name}({', '.join(exercise.arguments)})."
     return (
