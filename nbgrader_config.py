@@ -1,0 +1,43 @@
+"""How nbgrader works here. Run its commands in the repository's root: `nbgrader autograde attention`, for example.
+
+solutions/ → generate_assignment → exercises/ → the students → submitted/ → autograde → autograded/
+→ generate_feedback → feedback/. The marks are in gradebook.db.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from nbconvert.preprocessors import ClearMetadataPreprocessor
+
+c = get_config()  # noqa: F821  (nbgrader defines it where it runs this file)
+
+# nbgrader makes a new gradebook with the program `alembic`, which stands beside it, also where nobody activated .venv.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+c.CourseDirectory.course_id = "vision-transformers"
+c.CourseDirectory.source_directory = "solutions"
+c.CourseDirectory.release_directory = "exercises"
+c.CourseDirectory.submitted_directory = "submitted"
+c.CourseDirectory.autograded_directory = "autograded"
+c.CourseDirectory.feedback_directory = "feedback"
+
+# What a student finds in place of a solution.
+c.ClearSolutions.code_stub = {
+    "python": '# YOUR CODE HERE\nraise NotImplementedError("Write this function, then run this cell again.")'
+}
+c.ClearSolutions.text_stub = "*Write your answer here.*"
+
+# An exercise is the same, byte for byte, whoever generates it: what an editor notes in a cell stays out.
+c.GenerateAssignment.preprocessors.prepend([ClearMetadataPreprocessor])
+c.ClearMetadataPreprocessor.enabled = True
+c.ClearMetadataPreprocessor.preserve_cell_metadata_mask = {"nbgrader", "tags", "deletable", "editable"}
+c.ClearMetadataPreprocessor.preserve_nb_metadata_mask = {"kernelspec", ("language_info", "name")}
+
+# nbgrader gives 0 to a test cell with anything on stderr. Warnings and progress bars are no mistakes: they are dropped.
+c.IgnorePattern.enabled = True
+c.IgnorePattern.pattern = "^"
+
+# Importing PyTorch takes long on a busy machine. A cell that runs longer is interrupted and gets 0; the others count.
+c.Execute.timeout = 60
+c.Execute.extra_arguments = ["--log-level=ERROR"]  # no kernel's greeting in the terminal

@@ -1,0 +1,7 @@
+"""mistaken: forgets to divide the scores by √d_k"""
+
+EXPECTED = {"attention_scores": 0, "attention": 0, "multi_head_self_attention": 0}
+
+
+def attention_scores(Q, K):
+    return Q @ K.transpose(-2, -1)
