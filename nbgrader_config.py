@@ -5,6 +5,7 @@ solutions/ → generate_assignment → exercises/ → the students → submitted
 """
 
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ c = get_config()  # noqa: F821  (nbgrader defines it where it runs this file)
 
 # nbgrader makes a new gradebook with the program `alembic`, which stands beside it, also where nobody activated .venv.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+# Marks are found on numbers that nobody has seen before; each report says from which seed they were drawn.
+os.environ.setdefault("VITLAB_SEED", str(secrets.randbelow(10**6) + 1))
 
 c.CourseDirectory.course_id = "vision-transformers"
 c.CourseDirectory.source_directory = "solutions"

@@ -63,7 +63,7 @@ def test_whatever_the_function_does_the_student_reads_a_sentence(exercise, name)
         assert not result.passed
     named = {misconception.sentence for misconception in exercise.misconceptions}
     assert re.search(words, text) or result.sentences[0] in named, text
-    html = checks.Report((result,))._repr_html_()
+    html = checks.Report((result,), seed=0)._repr_html_()
     assert "<script>" not in html and "<b>" not in html and len(html) < 20_000
 
 
@@ -135,6 +135,20 @@ def test_the_same_seed_gives_the_same_report():
     for topic in checks.TOPICS:
         assert str(checks.run(topic, functions, 3)) == str(checks.run(topic, functions, 3))
         assert str(checks.run(topic, functions, 3)) != str(checks.run(topic, functions, 4))
+
+
+def test_the_grader_s_seed_is_used_and_named(monkeypatch):
+    function = EXERCISES[0].misconceptions[0].function
+
+    def patchify(images, patch_size):
+        return function(images, patch_size)
+
+    monkeypatch.setenv("VITLAB_SEED", "1234")
+    report = checks.check(patchify)
+    assert (
+        report.as_dict()["seed"] == 1234 and "use seed=1234" in str(report) and "use seed=1234" in report._repr_html_()
+    )
+    assert str(report) == str(checks.check(patchify, seed=1234)) != str(checks.check(patchify, seed=0))
 
 
 @pytest.fixture(scope="module")

@@ -219,5 +219,17 @@ def test_a_wrong_function_is_blamed_once_and_not_the_one_that_builds_on_it():
         return patchify(images, patch_size) @ E
 
     report = checks.run("embeddings", {"patchify": patchify, "embed_patches": embed_patches})
-    assert "reverse order" in report.exercises[0].sentences[0]
-    assert "The mistake is not here" in report.exercises[1].sentences[0]
+    assert "reverse order" in report.exercises[0].sentences[0] and report.exercises[0].points == 0
+    assert "Right, given the results of your `patchify`" in report.exercises[1].sentences[0]
+    assert report.exercises[1].points == report.exercises[1].possible
+
+
+def test_an_own_mistake_still_costs_where_an_earlier_function_is_wrong_too():
+    def patchify(images: Tensor, patch_size: int) -> Tensor:
+        return patchify_with_loops(images, patch_size).flip(1)
+
+    def embed_patches(images: Tensor, E: Tensor, patch_size: int) -> Tensor:
+        return 2 * patchify(images, patch_size) @ E
+
+    report = checks.run("embeddings", {"patchify": patchify, "embed_patches": embed_patches})
+    assert report.points == 0

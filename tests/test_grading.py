@@ -13,6 +13,7 @@ from nbgrader.utils import is_grade, is_solution
 from torch.nn import functional as F
 
 from vitlab.checks import TOPICS, run
+from vitlab.checks.report import MIME
 from vitlab.grading import demonstration
 from vitlab.grading.classroom import STUDENTS, Student, fill_in, read_notebook, read_student, reasons, students
 from vitlab.grading.command import nbgrader
@@ -83,10 +84,15 @@ def test_the_marks_are_exported(course):
     with open(course / "grades.csv", encoding="utf-8") as file:
         rows = {row["student_id"]: row for row in csv.DictReader(file)}
     assert set(rows) == {student.name for student in CLASS}
-    partial = 10 - (4 - CLASS[1].expected["patchify"]) - (3 - CLASS[1].expected["embed_patches"])
+    partial = 10 - (4 - CLASS[1].expected["patchify"])
     assert [float(rows[s.name]["score"]) for s in CLASS] == [10, partial, 0]  # the written answers are not marked yet
     assert {float(row["max_score"]) for row in rows.values()} == {13}
     assert 0 < CLASS[1].expected["patchify"] < 4  # so that partial credit was tried
+
+
+def test_marks_are_found_on_other_numbers_than_the_notebook_s(course):
+    (output,) = _graded_cells(course, "square_images")["patchify"].outputs
+    assert output.data[MIME]["seed"] > 0
 
 
 def test_a_student_reads_why_points_are_missing(course):

@@ -10,6 +10,7 @@ words for a difference, `report` shows them.
 """
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
@@ -44,14 +45,20 @@ def run(topic: str, functions: Mapping[str, Callable] | Candidate, seed: int = 0
         ValueError: if there is no such topic.
     """
     candidate = LocalCandidate(functions) if isinstance(functions, Mapping) else functions
-    return Report(tuple(judge(exercise, candidate, seed) for exercise in exercises(topic)))
+    return Report(tuple(judge(exercise, candidate, seed) for exercise in exercises(topic)), seed)
 
 
-def check(function: Callable, seed: int = 0) -> Report:
+def check(function: Callable, seed: int | None = None) -> Report:
     """Check one function, found by its name; what a notebook's cell calls.
 
     The report of something that is no exercise has no points, and says so: a graded cell never ends in an exception.
+
+    Args:
+        function: one of the functions that the exercises ask for.
+        seed: draws the cases; if None, the environment variable VITLAB_SEED (which a grader sets), or else 0.
     """
+    if seed is None:
+        seed = int(os.environ.get("VITLAB_SEED", "0"))
     by_name = {exercise.name: exercise for topic in TOPICS for exercise in exercises(topic)}
     # the function's own module or notebook, where its name and the earlier functions that it builds on are
     beside = getattr(inspect.unwrap(function), "__globals__", {}) if callable(function) else {}
@@ -59,5 +66,5 @@ def check(function: Callable, seed: int = 0) -> Report:
     name = names[0] if names else str(getattr(function, "__name__", type(function).__name__))[:60]
     if name not in by_name:
         sentence = f"There is no exercise `{name}`; give check one of the functions {', '.join(by_name)}."
-        return Report((ExerciseResult(name, (), (sentence,), None, ()),))
-    return Report((judge(by_name[name], LocalCandidate({**beside, name: function}), seed),))
+        return Report((ExerciseResult(name, (), (sentence,), None, ()),), seed)
+    return Report((judge(by_name[name], LocalCandidate({**beside, name: function}), seed),), seed)

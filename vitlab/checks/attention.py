@@ -622,7 +622,7 @@ EXERCISES = (
         misconceptions=ATTENTION,
         pairs=ATTENTION_PAIRS,
         builds_on=FollowThrough(
-            ("attention_scores", "attention_weights"), lambda scores, weights, Q, K, V: weights(scores(Q, K)) @ V
+            (attention_scores, attention_weights), lambda scores, weights, Q, K, V: weights(scores(Q, K)) @ V
         ),
     ),
     Exercise(
@@ -638,6 +638,6 @@ EXERCISES = (
         ),
         misconceptions=MULTI_HEAD_SELF_ATTENTION,
         pairs=MULTI_HEAD_SELF_ATTENTION_PAIRS,
-        builds_on=FollowThrough(("attention",), _msa_with),
+        builds_on=FollowThrough((attention,), _msa_with),
     ),
 )

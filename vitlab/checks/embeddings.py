@@ -538,7 +538,7 @@ EXERCISES = (
         ),
         misconceptions=EMBED_PATCHES,
         pairs=EMBED_PATCHES_PAIRS,
-        builds_on=FollowThrough(("patchify",), lambda patchify, images, E, P: patchify(images, P) @ E),
+        builds_on=FollowThrough((patchify,), lambda patchify, images, E, P: patchify(images, P) @ E),
     ),
     Exercise(
         name="assemble_sequence",

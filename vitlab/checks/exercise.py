@@ -6,6 +6,7 @@ implementations, each with the sentence that helps whoever wrote it. A candidate
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -45,8 +46,8 @@ class Misconception:
 class FollowThrough:
     """An exercise built on earlier ones: what it would return with the student's versions of those."""
 
-    names: tuple[str, ...]
-    function: Callable[..., Tensor]  # (the functions called `names`, then the arguments of the exercise)
+    earlier: tuple[Callable[..., Tensor], ...]  # the references of the earlier exercises
+    function: Callable[..., Tensor]  # takes the earlier functions, and then the arguments of the exercise
 
 
 @dataclass(frozen=True)
@@ -91,30 +92,30 @@ def judge(exercise: Exercise, candidate: Candidate, seed: int) -> ExerciseResult
         seed: draws the cases.
     """
     generator = Generator().manual_seed(seed)
-    trials = [[_try(exercise, candidate, case) for case in part.cases(generator)] for part in exercise.parts]
-    everything = [trial for of_part in trials for trial in of_part]
-    parts = tuple(
+    by_part = [[_try(exercise, candidate, case) for case in part.cases(generator)] for part in exercise.parts]
+    trials = [trial for of_part in by_part for trial in of_part]
+    sentences, excerpt = _explain(exercise, trials), _excerpt(exercise, trials)
+    if blamed := _earlier_to_blame(exercise, candidate, trials):  # a mistake costs points once, where it is made
+        by_part = [[trial for trial in of_part if not trial.misplaced] for of_part in by_part]
+        sentences = [f"Right, given the results of your {blamed}: the points are yours. Repair {blamed}."]
+        sentences += [trial.fault for of_part in by_part for trial in of_part if trial.fault][:1]
+        excerpt = None
+    parts = [
         PartResult(part.title, part.points, next((t.case.description for t in of_part if t.fault), None))
-        for part, of_part in zip(exercise.parts, trials, strict=True)
-    )
-    random = _answers_randomly(exercise, candidate, everything[0])
-    if random:
-        parts = tuple(
-            PartResult(part.title, part.points, "two calls with the same arguments") for part in exercise.parts
-        )
-    failed = [trial for trial in everything if trial.fault]
-    sentences = [random] if random else _explain(exercise, candidate, everything, failed)
-    excerpt = _excerpt(exercise, failed) if not random else None
-    return ExerciseResult(exercise.name, parts, tuple(sentences), excerpt, _remarks(everything))
+        for part, of_part in zip(exercise.parts, by_part, strict=True)
+    ]
+    if random := _answers_randomly(exercise, candidate, trials[0]):
+        sentences, excerpt = [random], None
+        parts = [PartResult(part.title, part.points, "two calls with the same arguments") for part in exercise.parts]
+    return ExerciseResult(exercise.name, tuple(parts), tuple(sentences), excerpt, _remarks(trials))
 
 
 def _try(exercise: Exercise, candidate: Candidate, case: Case) -> Trial:
     expected = exercise.reference(*case.arguments)
     outcome = candidate.call(exercise.name, case.arguments)
-    fault, misplaced = _fault_of_result(exercise, outcome, expected), True
-    if not fault:
-        fault, misplaced = _fault_beside_result(exercise, candidate, case, outcome), False
-    return Trial(case, expected, outcome, fault, misplaced)
+    if fault := _fault_of_result(exercise, outcome, expected):
+        return Trial(case, expected, outcome, fault, misplaced=True)
+    return Trial(case, expected, outcome, _fault_beside_result(exercise, candidate, case, outcome), misplaced=False)
 
 
 def _fault_of_result(exercise: Exercise, outcome: Outcome, expected: Tensor) -> str:
@@ -205,31 +206,31 @@ def _answers_randomly(exercise: Exercise, candidate: Candidate, first: Trial) ->
     )
 
 
-def _explain(exercise: Exercise, candidate: Candidate, trials: list[Trial], failed: list[Trial]) -> list[str]:
+def _explain(exercise: Exercise, trials: list[Trial]) -> list[str]:
     """The sentences for the student: the named mistake if there is one, else what was seen."""
-    if not failed:
-        return [f"`{exercise.name}` is right."]
-    misplaced = [trial for trial in failed if trial.misplaced]
-    beside = [trial for trial in failed if not trial.misplaced]
+    misplaced = [trial for trial in trials if trial.misplaced]
+    beside = [trial for trial in trials if trial.fault and not trial.misplaced]
     sentences = []
     if misplaced:
-        sentences.append(_named(exercise, candidate, trials) or misplaced[0].fault)
-        right = [trial for trial in trials if not trial.misplaced or not trial.fault]
-        if sentences == [misplaced[0].fault] and right:
+        named = _misconception(exercise, trials)
+        sentences.append(named or misplaced[0].fault)
+        right = [trial for trial in trials if not trial.misplaced]
+        if right and not named:
             sentences.append(f"It works for {right[0].case.description}, but not for {misplaced[0].case.description}.")
-    return sentences + [trial.fault for trial in beside[:1]]
+    sentences += [trial.fault for trial in beside[:1]]
+    return sentences or [f"`{exercise.name}` is right."]
 
 
-def _named(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> str:
-    """The sentence of a mistake that would have given all these results, or ""."""
-    if all(trial.outcome.output is None for trial in trials):  # nothing to compare
-        return ""
-    misconceptions = (m.sentence for m in exercise.misconceptions + exercise.pairs if _agrees(m.function, trials))
-    return _follow_through(exercise, candidate, trials) or next(misconceptions, "")
+def _misconception(exercise: Exercise, trials: list[Trial]) -> str:
+    """The sentence of the misconception that would have given all these results, or ""."""
+    known = exercise.misconceptions + exercise.pairs
+    return next((misconception.sentence for misconception in known if _agrees(misconception.function, trials)), "")
 
 
 def _agrees(function: Callable[..., Tensor], trials: list[Trial]) -> bool:
     """Whether `function` gives what the candidate gave, in every trial: the same numbers, or an exception for one."""
+    if all(trial.outcome.output is None for trial in trials):  # nothing to compare
+        return False
     for trial in trials:
         try:
             output = function(*trial.case.arguments)
@@ -243,30 +244,31 @@ def _agrees(function: Callable[..., Tensor], trials: list[Trial]) -> bool:
     return True
 
 
-def _follow_through(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> str:
-    """Whether the mistake is not here but in an earlier function that this one builds on."""
-    if exercise.builds_on is None:
+def _earlier_to_blame(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> str:
+    """The earlier functions whose mistakes explain all that is wrong with the results of this one, or ""."""
+    if exercise.builds_on is None or not any(trial.misplaced for trial in trials):
         return ""
 
-    def earlier(name: str) -> Callable[..., Tensor]:
+    def of_student(reference: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def call(*arguments: Tensor | int) -> Tensor:
-            output = candidate.call(name, arguments).output
+            output = candidate.call(reference.__name__, arguments).output
             if output is None:
-                raise ValueError(f"{name} returned no tensor")
+                raise ValueError(f"{reference.__name__} returned no tensor")
             return output
 
         return call
 
-    functions = [earlier(name) for name in exercise.builds_on.names]
-    if not _agrees(lambda *arguments: exercise.builds_on.function(*functions, *arguments), trials):
-        return ""
-    names = " and ".join(f"`{name}`" for name in exercise.builds_on.names)
-    return f"The mistake is not here: given the results of your {names}, this is right. Repair {names} first."
+    earlier, function = exercise.builds_on.earlier, exercise.builds_on.function
+    for suspects in [*((reference,) for reference in earlier), earlier]:  # one of them, or all together
+        functions = [of_student(reference) if reference in suspects else reference for reference in earlier]
+        if _agrees(partial(function, *functions), trials):
+            return " and ".join(f"`{reference.__name__}`" for reference in suspects)
+    return ""
 
 
-def _excerpt(exercise: Exercise, failed: list[Trial]) -> Excerpt | None:
+def _excerpt(exercise: Exercise, trials: list[Trial]) -> Excerpt | None:
     """The first place where the first wrong result is wrong, if it has the right shape."""
-    trial = next((trial for trial in failed if trial.misplaced), None)
+    trial = next((trial for trial in trials if trial.misplaced), None)
     output = trial.outcome.output if trial else None
     if output is None or output.shape != trial.expected.shape or output.is_complex():
         return None

@@ -52,6 +52,7 @@ class Report:
     """The result of a check. Its repr is the points, which nbgrader reads; `print` shows the sentences."""
 
     exercises: tuple[ExerciseResult, ...]
+    seed: int  # from which the cases were drawn
 
     @property
     def points(self) -> int:
@@ -71,6 +72,7 @@ class Report:
             "points": self.points,
             "possible": self.possible,
             "passed": self.passed,
+            "seed": self.seed,
             "exercises": [
                 {"name": e.name, "points": e.points, "possible": e.possible, "sentences": list(e.sentences)}
                 for e in self.exercises
@@ -81,10 +83,15 @@ class Report:
         return str(self.points)
 
     def __str__(self) -> str:
-        return "\n\n".join(_as_text(exercise) for exercise in self.exercises)
+        return "\n\n".join([*map(_as_text, self.exercises), *self._how_to_repeat()])
 
     def _repr_html_(self) -> str:
-        return "\n".join(_as_html(exercise) for exercise in self.exercises)
+        repeat = (f"<p><small>{sentence}</small></p>" for sentence in self._how_to_repeat())
+        return "\n".join([*map(_as_html, self.exercises), *repeat])
+
+    def _how_to_repeat(self) -> list[str]:
+        """For a student whose marks were found on other numbers than those of the notebook, which has seed 0."""
+        return [] if self.passed or self.seed == 0 else [f"To see the same numbers again, use seed={self.seed}."]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {"text/plain": repr(self), "text/html": self._repr_html_(), MIME: self.as_dict()}
