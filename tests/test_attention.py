@@ -49,7 +49,8 @@ def test_heads_are_neighbouring_columns_and_come_back():
 
 
 def test_multi_head_equals_head_by_head():
-    Z, *weights = torch.randn(2, 5, 12), *(torch.randn(12, 12) for _ in range(4))
+    Z = torch.randn(2, 5, 12, dtype=torch.float64)
+    weights = [torch.randn(12, 12, dtype=torch.float64) for _ in range(4)]
     torch.testing.assert_close(multi_head_self_attention(Z, *weights, 3), msa_with_loops(Z, *weights, 3))
 
 

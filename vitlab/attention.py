@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitlab.linear import Linear
+
 
 def attention_scores(Q: Tensor, K: Tensor) -> Tensor:
     """How similar each query is to each key.
@@ -135,10 +137,10 @@ class MultiHeadSelfAttention(nn.Module):
             raise ValueError(f"d = {d} is not a multiple of num_heads = {num_heads}.")
         self.num_heads = num_heads
         # nn.Linear computes x Wᵀ + b: its weight is the transpose of the lecture's W.
-        self.query = nn.Linear(d, d, bias=bias)
-        self.key = nn.Linear(d, d, bias=bias)
-        self.value = nn.Linear(d, d, bias=bias)
-        self.output = nn.Linear(d, d, bias=bias)
+        self.query = Linear(d, d, bias=bias)
+        self.key = Linear(d, d, bias=bias)
+        self.value = Linear(d, d, bias=bias)
+        self.output = Linear(d, d, bias=bias)
 
     def forward(self, Z: Tensor) -> Tensor:
         heads = F.scaled_dot_product_attention(*self._queries_keys_values(Z))  # (B, h, n, d_h), n x n never stored

@@ -218,12 +218,14 @@ class Embeddings(nn.Module):
     Shapes: (B, C, H, W) -> (B, n+1, d).
 
     Raises:
-        ValueError: if an image has another number of channels or its size is not a multiple of P.
+        ValueError: if an image has another number of channels, or its size or `image_size` is not a multiple of P.
     """
 
     def __init__(self, *, image_size: tuple[int, int], patch_size: int, d: int, channels: int = 3):
         super().__init__()
         H, W = image_size
+        if H % patch_size or W % patch_size or not H * W:
+            raise ValueError(f"image_size is {H} x {W}, but height and width must be multiples of {patch_size}.")
         self.patch_size = patch_size
         self.grid = (H // patch_size, W // patch_size)
         self.projection = nn.Conv2d(channels, d, kernel_size=patch_size, stride=patch_size)
@@ -242,7 +244,8 @@ class Embeddings(nn.Module):
         grid = patch_grid(images, self.patch_size)
         if images.shape[1] != self.projection.in_channels:
             raise ValueError(
-                f"the images have {images.shape[1]} channels, but this model was made for {self.projection.in_channels}."
+                f"the images have {images.shape[1]} channels, but this model was made for "
+                f"{self.projection.in_channels}."
             )
         features = self.projection(images)  # (B, d, H/P, W/P)
         patch_embeddings = features.flatten(2).transpose(1, 2)  # (B, n, d)

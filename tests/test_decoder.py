@@ -1,0 +1,91 @@
+"""The All-MLP decoder: the lecture's order and the fast one, and the loss that never holds all logits."""
+
+import pytest
+import torch
+from parity import assert_forms_agree, perturb
+from torch.nn import functional as F
+
+from vitlab.decoder import NUMBERS_AT_A_TIME, AllMLPDecoder, upsample, upsampled_cross_entropy, upsampling_matrix
+
+
+def pyramid(d, H, W, dtype=torch.float64):
+    return [torch.randn(2, d_i, -(-H // 2**i), -(-W // 2**i), dtype=dtype) for i, d_i in enumerate(d)]
+
+
+@pytest.mark.parametrize("H, W", [(8, 16), (11, 18)])
+def test_fusing_before_upsampling_agrees_with_the_lecture_in_value_and_gradient(H, W):
+    decoder = AllMLPDecoder((4, 6, 10, 8), 12, 5)
+    assert_forms_agree(Wrapped(decoder), *pyramid((4, 6, 10, 8), H, W))
+
+
+class Wrapped(torch.nn.Module):
+    """The decoder with its maps as separate arguments."""
+
+    def __init__(self, decoder):
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, *features):
+        return self.decoder(features)
+
+    def as_taught(self, *features):
+        return self.decoder.as_taught(features)
+
+
+def test_the_two_forms_agree_in_training_too():
+    decoder = perturb(AllMLPDecoder((4, 6, 10, 8), 12, 5, dropout=0.5).double()).train()
+    features = pyramid((4, 6, 10, 8), 8, 16)
+    results = []
+    for form in (decoder.forward, decoder.as_taught):
+        torch.manual_seed(0)  # the same channels are dropped
+        results.append(form(features))
+    torch.testing.assert_close(*results)
+
+
+def test_the_used_form_stores_no_concatenation_of_all_maps():
+    sizes = {}
+    decoder = AllMLPDecoder((4, 6, 10, 8), 12, 5)
+    for form in (decoder.forward, decoder.as_taught):
+        with LargestTensor() as largest:
+            form(pyramid((4, 6, 10, 8), 16, 16, torch.float32))
+        sizes[form.__name__] = largest.numel
+    assert sizes == {"forward": 2 * 12 * 16 * 16, "as_taught": 2 * 4 * 12 * 16 * 16}
+
+
+class LargestTensor(torch.utils._python_dispatch.TorchDispatchMode):
+    numel = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.numel = max(self.numel, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("n, new_n", [(3, 12), (5, 9), (4, 4)])
+def test_upsampling_is_a_matrix_on_each_side(n, new_n):
+    X = torch.randn(1, 1, n, n, dtype=torch.float64)
+    U = upsampling_matrix(n, new_n, X)
+    torch.testing.assert_close(U @ X[0, 0] @ U.T, upsample(X, (new_n, new_n))[0, 0])
+    assert ((U != 0).sum(1) <= 2).all()
+    torch.testing.assert_close(U.sum(1), torch.ones(new_n, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("small, large", [((7, 5), (29, 17)), ((8, 8), (32, 32)), ((5, 9), (5, 9)), ((4, 4), (3, 2))])
+@pytest.mark.parametrize("numbers_at_a_time", [1, 700])
+def test_the_loss_in_pieces_equals_the_loss_at_once(small, large, numbers_at_a_time, monkeypatch):
+    monkeypatch.setitem(NUMBERS_AT_A_TIME, "cpu", numbers_at_a_time)
+    logits = (20 * torch.randn(2, 6, *small, dtype=torch.float64)).requires_grad_()
+    labels = torch.randint(0, 6, (2, *large))
+    labels[1, 1:] = 9
+    ours = upsampled_cross_entropy(logits, labels, ignore_index=9)
+    expected = F.cross_entropy(upsample(logits, large), labels, ignore_index=9)
+    torch.testing.assert_close(ours, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(3 * loss, logits)[0] for loss in (ours, expected)))
+
+
+def test_the_loss_of_half_precision_logits_is_computed_in_float32():
+    logits, labels = torch.randn(2, 6, 4, 4).bfloat16().requires_grad_(), torch.randint(0, 6, (2, 16, 16))
+    loss = upsampled_cross_entropy(logits, labels)
+    torch.testing.assert_close(loss, F.cross_entropy(upsample(logits.float(), (16, 16)), labels))
+    assert torch.autograd.grad(loss, logits)[0].dtype == torch.bfloat16

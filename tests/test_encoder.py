@@ -1,0 +1,95 @@
+"""The encoder: residual connections, the order within a block, stochastic depth, checkpointing."""
+
+import pytest
+import torch
+from parity import numbers_kept, perturb, value_and_gradients
+from torch import nn
+
+from vitlab.encoder import Encoder, EncoderBlock, drop_path, drop_path_rates, residual
+
+
+def test_a_sublayer_learns_a_change():
+    Z = torch.randn(2, 5, 6)
+    assert torch.equal(residual(Z, torch.zeros_like), Z)
+    assert torch.equal(residual(Z, torch.sin), Z + torch.sin(Z))
+
+
+def test_the_block_normalizes_before_each_sublayer():
+    block = perturb(EncoderBlock(6, nn.Linear(6, 6), nn.Linear(6, 6)))
+    Z = torch.randn(2, 5, 6)
+    Z_1 = Z + block.attention(block.norm_1(Z))
+    torch.testing.assert_close(block(Z), Z_1 + block.ffn(block.norm_2(Z_1)))
+
+
+def test_the_block_equals_pytorch_s():
+    theirs = nn.TransformerEncoderLayer(
+        12, 3, 20, dropout=0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
+    )
+    perturb(theirs)
+    ours = Encoder(1, 12, 3, 20).blocks[0].eval()
+    attention = theirs.self_attn
+    W = [*attention.in_proj_weight.chunk(3), attention.out_proj.weight]
+    b = [*attention.in_proj_bias.chunk(3), attention.out_proj.bias]
+    with torch.no_grad():
+        parts = (ours.attention.query, ours.attention.key, ours.attention.value, ours.attention.output)
+        for mine, weight, bias in zip(
+            (*parts, ours.ffn.expand, ours.ffn.compress),
+            (*W, theirs.linear1.weight, theirs.linear2.weight),
+            (*b, theirs.linear1.bias, theirs.linear2.bias),
+            strict=True,
+        ):
+            mine.weight.copy_(weight)
+            mine.bias.copy_(bias)
+        for mine, other in ((ours.norm_1, theirs.norm1), (ours.norm_2, theirs.norm2)):
+            mine.gamma.copy_(other.weight)
+            mine.beta.copy_(other.bias)
+    Z = torch.randn(2, 5, 12)
+    torch.testing.assert_close(ours(Z), theirs(Z), rtol=1e-4, atol=1e-5)
+
+
+def test_drop_path_drops_whole_images_and_keeps_the_mean():
+    torch.manual_seed(0)
+    x = torch.rand(4000, 3, 2) + 1
+    y = drop_path(x, 0.25)
+    kept = (y != 0).flatten(1)
+    assert torch.equal(kept.all(1), kept.any(1))
+    torch.testing.assert_close(y[kept.all(1)], x[kept.all(1)] / 0.75)
+    assert abs(kept.all(1).float().mean() - 0.75) < 0.03
+    assert drop_path(x, 0.0) is x
+
+
+def test_drop_path_grows_linearly_and_rests_in_evaluation():
+    assert drop_path_rates(0.4, 5) == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert drop_path_rates(0.4, 1) == [0]
+    encoder = Encoder(3, 6, 2, 12, drop_path=0.9)
+    assert [block.drop_path for block in encoder.blocks] == pytest.approx([0, 0.45, 0.9])
+    Z = torch.randn(8, 5, 6)
+    torch.manual_seed(0)
+    assert not torch.equal(encoder(Z), encoder(Z))
+    encoder.eval()
+    assert torch.equal(encoder(Z), encoder(Z))
+
+
+def test_gradient_checkpointing_changes_nothing_but_what_is_kept():
+    encoder = perturb(Encoder(3, 6, 2, 12, drop_path=0.5).double()).train()
+    Z = torch.randn(4, 5, 6, dtype=torch.float64, requires_grad=True)
+    variables = [Z, *encoder.parameters()]
+    results, kept = [], []  # kept: how many numbers the forward pass stores for the backward pass
+    for encoder.gradient_checkpointing in (False, True):
+        torch.manual_seed(0)  # the same images are dropped
+        results.append(value_and_gradients(encoder, [Z], variables))
+        kept.append(numbers_kept(encoder, Z))
+    for plain, checkpointed in zip(*results, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+    assert kept[1] < kept[0] / 2
+
+
+def test_attention_maps_are_those_of_the_blocks():
+    encoder = perturb(Encoder(2, 6, 2, 12))
+    Z = torch.randn(2, 5, 6)
+    maps = encoder.attention_maps(Z)
+    assert [m.shape for m in maps] == [(2, 2, 5, 5)] * 2
+    second = encoder.blocks[1]
+    Z_1 = encoder.blocks[0](Z)
+    torch.testing.assert_close(maps[1], second.attention.attention_maps(second.norm_1(Z_1)))
+    torch.testing.assert_close(maps[0].sum(-1), torch.ones(2, 2, 5))

@@ -1,0 +1,36 @@
+"""Mix-FFN: the depthwise convolution against PyTorch's, and that it tells tokens where they are."""
+
+import torch
+from parity import assert_forms_agree, numbers_kept, perturb
+from torch.nn import functional as F
+
+from vitlab.mix_ffn import MixFeedForward, depthwise_convolution
+
+
+def test_the_depthwise_convolution_equals_pytorch_s():
+    X, kernel, bias = torch.randn(2, 4, 5, 6), torch.randn(3, 3, 6), torch.randn(6)
+    expected = F.conv2d(X.permute(0, 3, 1, 2), kernel.permute(2, 0, 1)[:, None], bias, padding=1, groups=6)
+    torch.testing.assert_close(
+        depthwise_convolution(X, kernel, bias), expected.permute(0, 2, 3, 1), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_equal_tokens_come_out_different_at_the_border_only():
+    module = perturb(MixFeedForward(6, 24))
+    Z = module(torch.ones(1, 5, 6, 6))
+    inside = Z[:, 1:-1, 1:-1]
+    torch.testing.assert_close(inside, inside[:, :1, :1].expand_as(inside))
+    assert (Z[0, 0, 0] - Z[0, 2, 2]).abs().max() > 1e-3
+
+
+def test_the_two_forms_agree_in_value_and_gradient():
+    assert_forms_agree(MixFeedForward(6, 20), torch.randn(2, 4, 5, 6))
+
+
+def test_one_of_the_three_wide_tensors_is_kept_for_the_backward_pass():
+    Z = torch.randn(2, 16, 16, 6)
+    module = MixFeedForward(6, 60)
+    parameters = sum(p.numel() for p in module.parameters())
+    wide = 2 * 16 * 16 * 60
+    assert numbers_kept(module, Z) <= wide + Z.numel() + parameters
+    assert numbers_kept(module.as_taught, Z) > 3 * wide

@@ -1,0 +1,261 @@
+"""Weights travel: what transformers writes computes the same here, and the other way round."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import transformers
+from parity import perturb, value_and_gradients
+from safetensors.torch import load_file, save_file
+from transformers import (
+    SegformerConfig,
+    SegformerForImageClassification,
+    SegformerForSemanticSegmentation,
+    SegformerModel,
+    ViTForImageClassification,
+    ViTModel,
+)
+
+from vitlab import SegFormer, ViT
+from vitlab.mit import CONFIGS as MIT_CONFIGS
+from vitlab.mit import MiT, MiTConfig
+from vitlab.pretrained import CheckpointError, load_pretrained
+from vitlab.segformer import CONFIGS as SEGFORMER_CONFIGS
+from vitlab.segformer import SegFormerConfig
+from vitlab.vit import ViTConfig
+
+transformers.logging.disable_progress_bar()
+
+TINY_VIT = ViTConfig(depth=2, d=12, num_heads=3, patch_size=4, image_size=16, num_classes=5)
+TINY_MIT = MiTConfig((4, 8, 20, 16), (1, 2, 1, 1), (1, 2, 5, 4), num_classes=5)
+TINY_SEGFORMER = SegFormerConfig(MiTConfig((4, 8, 20, 16), (1, 2, 1, 1), (1, 2, 5, 4), num_classes=0), 12, 5)
+
+
+def assert_same(ours, theirs, images: torch.Tensor, *, gradients: bool = True) -> None:
+    """Equal outputs, with and without gradients, and equal gradients with respect to the images: within 1e-4."""
+    images.requires_grad_()
+    results = [value_and_gradients(model, [images], [images] if gradients else []) for model in (ours, theirs)]
+    with torch.no_grad():
+        results[0].append(ours(images))  # computed by other means where no gradient is wanted
+        results[1].append(results[1][0])
+    for mine, other in zip(*results, strict=True):
+        assert mine.shape == other.shape
+        assert (mine - other).abs().max() <= 1e-4 * other.abs().max()
+
+
+def images_of(*sizes: tuple[int, int]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return [torch.randn(2, 3, *size, generator=generator) for size in sizes]
+
+
+def their_segformer_config(config: MiTConfig, C: int = 256, num_classes: int = 1000) -> SegformerConfig:
+    return SegformerConfig(
+        hidden_sizes=config.d,
+        depths=config.depths,
+        num_attention_heads=config.num_heads,
+        decoder_hidden_size=C,
+        num_labels=num_classes,
+    )
+
+
+def test_vit_b16_classifier(tmp_path):
+    theirs = perturb(ViTForImageClassification(transformers.ViTConfig(num_labels=7)))
+    theirs.save_pretrained(tmp_path)
+    ours = ViT.from_pretrained(tmp_path)
+    for images in images_of((224, 224), (32, 96)):
+        assert_same(ours, lambda x: theirs(x, interpolate_pos_encoding=True).logits, images[:1])
+
+
+def test_vit_b16_with_pooler(tmp_path):
+    theirs = perturb(ViTModel(transformers.ViTConfig()))
+    theirs.save_pretrained(tmp_path)
+    ours = ViT.from_pretrained(tmp_path)
+    (images,) = images_of((64, 64))
+    assert_same(ours, lambda x: theirs(x, interpolate_pos_encoding=True).pooler_output, images)
+
+
+def test_dino_vit_s8(tmp_path):
+    config = transformers.ViTConfig(
+        hidden_size=384, num_attention_heads=6, intermediate_size=1536, patch_size=8, layer_norm_eps=1e-6
+    )
+    theirs = perturb(ViTModel(config, add_pooling_layer=False))
+    theirs.save_pretrained(tmp_path)
+    ours = ViT.from_pretrained(tmp_path)
+    for images in images_of((64, 64), (32, 80)):
+        assert_same(ours.tokens, lambda x: theirs(x, interpolate_pos_encoding=True).last_hidden_state, images)
+    theirs.set_attn_implementation("eager")  # the form of theirs that keeps its attention maps
+    maps = theirs(images, interpolate_pos_encoding=True, output_attentions=True).attentions
+    for mine, other in zip(ours.attention_maps(images), maps, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", SEGFORMER_CONFIGS)
+def test_segformer(name, tmp_path):
+    config = SEGFORMER_CONFIGS[name]
+    theirs = perturb(SegformerForSemanticSegmentation(their_segformer_config(config.encoder, config.C, 150)))
+    theirs.save_pretrained(tmp_path)
+    ours = SegFormer.from_pretrained(tmp_path)
+    assert ours.config == config
+    for images in images_of((64, 64), (45, 70)):
+        assert_same(lambda x: ours(x, upsample=False), lambda x: theirs(x).logits, images, gradients=False)
+    # Where one of the decoder's ReLUs is within rounding of 0, its gradient is 0 or 1 by chance: float64 settles that.
+    ours.double(), theirs.double()
+    assert_same(lambda x: ours(x, upsample=False), lambda x: theirs(x).logits, images.detach().double())
+
+
+@pytest.mark.parametrize("name", ["MiT-B0", "MiT-B1", "MiT-B2"])
+def test_mit_classifier(name, tmp_path):
+    theirs = perturb(SegformerForImageClassification(their_segformer_config(MIT_CONFIGS[name])))
+    theirs.save_pretrained(tmp_path)
+    ours = MiT.from_pretrained(tmp_path)
+    assert ours.config == MIT_CONFIGS[name]
+    for images in images_of((64, 64), (45, 70)):
+        assert_same(ours, lambda x: theirs(x).logits, images)
+
+
+@pytest.mark.parametrize(
+    "ours, kind, read",
+    [
+        (ViT(TINY_VIT), ViTForImageClassification, lambda output: output.logits),
+        (ViT(ViTConfig(2, 12, 3, 4, 16, num_classes=0, pooler=True)), ViTModel, lambda output: output.pooler_output),
+        (MiT(TINY_MIT), SegformerForImageClassification, lambda output: output.logits),
+        (
+            MiT(TINY_SEGFORMER.encoder),
+            SegformerModel,
+            lambda output: output.last_hidden_state.mean(dim=(2, 3)),
+        ),
+        (SegFormer(TINY_SEGFORMER), SegformerForSemanticSegmentation, lambda output: output.logits),
+    ],
+)
+def test_what_is_saved_loads_in_transformers(ours, kind, read, tmp_path):
+    perturb(ours).save_pretrained(tmp_path)
+    theirs, report = kind.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report[fault] for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    (images,) = images_of((16, 16) if isinstance(ours, ViT) else (64, 96))
+    forward = (lambda x: ours(x, upsample=False)) if isinstance(ours, SegFormer) else ours
+    assert_same(forward, lambda x: read(theirs.eval()(x)), images)
+
+    again = type(ours).from_pretrained(tmp_path)
+    for name, tensor in ours.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_a_new_head_keeps_the_rest(tmp_path):
+    ours = perturb(ViT(TINY_VIT))
+    ours.save_pretrained(tmp_path)
+    tuned = ViT.from_pretrained(tmp_path, num_classes=9)
+    assert tuned.head.weight.shape == (9, 12)
+    assert torch.equal(tuned.encoder.norm.gamma, ours.encoder.norm.gamma)
+    assert ViT.from_pretrained(tmp_path, num_classes=0).head is None
+
+
+def test_a_classifier_s_encoder_goes_into_a_segformer(tmp_path):
+    classifier = perturb(MiT(TINY_MIT))
+    classifier.save_pretrained(tmp_path)
+    segformer = SegFormer(TINY_SEGFORMER)
+    load_pretrained(segformer.encoder, tmp_path, with_head=False)
+    (images,) = images_of((32, 64))
+    for mine, other in zip(segformer.encoder.eval().features(images), classifier.features(images), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_a_pooler_that_the_published_classifier_does_not_use_is_left_out(tmp_path):
+    ours = perturb(ViT(TINY_VIT))
+    ours.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors |= {"vit.pooler.dense.weight": torch.ones(12, 12), "vit.pooler.dense.bias": torch.ones(12)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    (images,) = images_of((16, 16))
+    assert torch.equal(ViT.from_pretrained(tmp_path)(images), ours(images))
+
+
+def lack(tensors):
+    del tensors["vit.encoder.layer.1.output.dense.bias"]
+
+
+def surplus(tensors):
+    tensors["vit.encoder.layer.2.output.dense.bias"] = torch.zeros(12)
+
+
+def misshape(tensors):
+    tensors["vit.encoder.layer.1.output.dense.bias"] = torch.zeros(13)
+
+
+@pytest.mark.parametrize(
+    "damage, sentence",
+    [
+        (lack, "lacks encoder.layer.1.output.dense.bias"),
+        (surplus, "has no encoder.layer.2.output.dense.bias"),
+        (misshape, r"encoder.layer.1.output.dense.bias has the shape \(13,\) instead of \(12,\)"),
+    ],
+)
+def test_a_failed_load_names_the_tensor_and_leaves_the_model_as_it_was(damage, sentence, tmp_path):
+    ViT(TINY_VIT).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    damage(tensors)
+    save_file(tensors, tmp_path / "model.safetensors")
+    model = perturb(ViT(TINY_VIT))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=sentence):
+        load_pretrained(model, tmp_path)
+    with pytest.raises(CheckpointError, match=sentence):
+        ViT.from_pretrained(tmp_path)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_faults_of_a_folder_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
+        ViT.from_pretrained(tmp_path)
+    ViT(TINY_VIT).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="holds a ViTForImageClassification, but SegFormer reads"):
+        SegFormer.from_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
+    with pytest.raises(CheckpointError, match="hidden_act = 'relu'"):
+        ViT.from_pretrained(tmp_path)
+    del config["hidden_size"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="hidden_size"):
+        ViT.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="damaged"):
+        ViT.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"nothing of use")
+    with pytest.raises(CheckpointError, match="damaged"):
+        ViT.from_pretrained(tmp_path)
+
+
+def test_pickled_weights_are_not_read(tmp_path):
+    ViT(TINY_VIT).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
+        ViT.from_pretrained(tmp_path)
+
+
+def test_an_unreachable_hub_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"is no folder, .* the hub cannot be reached"):
+        ViT.from_pretrained("google/vit-base-patch16-224")
+    with pytest.raises(CheckpointError, match="neither a folder nor a name on the hub"):
+        ViT.from_pretrained("no such/folder/here")
+
+
+def test_what_the_format_cannot_say_is_not_saved(tmp_path):
+    for config in (
+        ViTConfig(2, 12, 3, 4, 16, pool="mean"),
+        ViTConfig(2, 12, 3, 4, 16, pooler=True, num_classes=5),
+    ):
+        with pytest.raises(CheckpointError, match="neither mean pooling nor a head behind a pooler"):
+            ViT(config).save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_importing_the_package_loads_no_library_for_weights():
+    program = "import sys, vitlab; print({'safetensors', 'huggingface_hub', 'transformers'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,117 @@
+"""SegFormer: sizes, any image size, the loss, and every way to run it."""
+
+import pytest
+import torch
+from parity import perturb, value_and_gradients
+from torch.nn import functional as F
+
+from vitlab import SegFormer
+from vitlab.mit import MiTConfig
+from vitlab.segformer import SegFormerConfig
+
+TINY = SegFormerConfig(MiTConfig((4, 8, 20, 16), (1, 2, 1, 1), (1, 2, 5, 4), num_classes=0), C=12, num_classes=5)
+
+PARAMETERS = {
+    "B0": 3_752_694,
+    "B1": 13_715_798,
+    "B2": 27_461_974,
+    "B3": 47_337_814,
+    "B4": 64_108_374,
+    "B5": 84_708_694,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_published_sizes_on_the_meta_device(name):
+    with torch.device("meta"):
+        model = SegFormer.from_config(name)
+        y = model(torch.empty(1, 3, 128, 128))
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+    assert y.shape == (1, 150, 128, 128)
+
+
+@pytest.mark.parametrize("H, W", [(64, 96), (45, 70), (29, 29)])
+def test_any_image_size_from_29_up(H, W):
+    model = perturb(SegFormer(TINY))
+    images = torch.randn(2, 3, H, W)
+    small = model(images, upsample=False)
+    assert small.shape == (2, 5, -(-H // 4), -(-W // 4))
+    expected = F.interpolate(small, size=(H, W), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(model(images), expected)
+
+
+def test_the_loss_is_the_cross_entropy_of_the_logits():
+    model = perturb(SegFormer(TINY))
+    images, labels = torch.randn(2, 3, 45, 70), torch.randint(0, 5, (2, 45, 70))
+    labels[:, :9] = 255
+    variables = list(model.parameters())
+    ours = torch.autograd.grad(model.loss(images, labels), variables)
+    expected = torch.autograd.grad(F.cross_entropy(model(images), labels, ignore_index=255), variables)
+    for mine, other in zip(ours, expected, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-6)
+
+
+def test_from_config_takes_changes_and_names_faults():
+    assert SegFormer.from_config("B0", num_classes=19).decoder.classify.weight.shape == (19, 256)
+    with pytest.raises(ValueError, match="no configuration 'B6'; these exist: B0, B1, B2, B3, B4, B5"):
+        SegFormer.from_config("B6")
+    with pytest.raises(ValueError, match="28 x 64 pixels, but height and width must be at least 29"):
+        SegFormer(TINY)(torch.randn(1, 3, 28, 64))
+
+
+def test_compiles_without_a_graph_break():
+    model = perturb(SegFormer(TINY))
+    images, labels = torch.randn(2, 3, 64, 96), torch.randint(0, 5, (2, 64, 96))
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images), model(images), rtol=1e-4, atol=1e-5)
+    compiled_loss = torch.compile(model.loss, fullgraph=True, backend="aot_eager")
+    variables = list(model.parameters())
+    ours, expected = (torch.autograd.grad(f(images, labels), variables) for f in (compiled_loss, model.loss))
+    for mine, other in zip(ours, expected, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
+def test_half_precision(dtype, tolerance):
+    model = perturb(SegFormer(TINY))
+    images, labels = torch.randn(2, 3, 64, 96), torch.randint(0, 5, (2, 64, 96))
+    expected = model(images)
+    model.to(dtype)
+    y = model(images.to(dtype))
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), expected, rtol=tolerance, atol=tolerance)
+    model.train().loss(images.to(dtype), labels).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mixed_precision(dtype):
+    model = perturb(SegFormer(TINY)).train()
+    images, labels = torch.randn(2, 3, 64, 96), torch.randint(0, 5, (2, 64, 96))
+    with torch.autocast("cpu", dtype=dtype):
+        loss = model.loss(images, labels)
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    model = perturb(SegFormer(TINY)).train()
+    images = torch.randn(2, 3, 64, 96)
+    results = []
+    for model.encoder.gradient_checkpointing in (False, True):
+        torch.manual_seed(0)  # the same images and channels are dropped
+        results.append(value_and_gradients(model, [images], list(model.parameters())))
+    for plain, checkpointed in zip(*results, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+
+
+def test_onnx_gives_the_same_logits(tmp_path):
+    import onnxruntime
+
+    model = perturb(SegFormer(TINY))
+    images = torch.randn(2, 3, 64, 96)
+    torch.onnx.export(model, (images,), tmp_path / "segformer.onnx", dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "segformer.onnx")
+    (y,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(y), model(images).detach(), rtol=1e-3, atol=1e-5)

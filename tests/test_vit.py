@@ -1,0 +1,131 @@
+"""ViT: sizes, pooling, other image sizes, bad input, and every way to run it."""
+
+import pytest
+import torch
+from parity import numbers_kept, perturb, value_and_gradients
+
+from vitlab import ViT
+from vitlab.vit import CONFIGS, ViTConfig
+
+TINY = ViTConfig(depth=2, d=12, num_heads=3, patch_size=8, image_size=(32, 48), num_classes=5)
+
+PARAMETERS = {
+    "ViT-Ti/16": 5_717_416,
+    "ViT-S/16": 22_050_664,
+    "ViT-B/14": 86_475_496,
+    "ViT-B/16": 86_567_656,
+    "ViT-B/32": 88_224_232,
+    "ViT-L/14": 304_203_752,
+    "ViT-L/16": 304_326_632,
+    "ViT-L/32": 306_535_400,
+    "ViT-H/14": 632_045_800,
+    "ViT-H/16": 632_199_400,
+    "ViT-H/32": 634_960_360,
+    "DINO-S/8": 21_670_272,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_published_sizes_on_the_meta_device(name):
+    with torch.device("meta"):
+        model = ViT.from_config(name)
+        y = model(torch.empty(2, 3, 224, 224))
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+    assert y.shape == (2, model.config.num_classes or model.config.d)
+
+
+def test_all_names_of_the_course_exist():
+    vit = {f"ViT-{size}/{P}" for size in ("Ti", "S", "B", "L", "H") for P in (14, 16, 32)}
+    assert CONFIGS.keys() == vit | {f"DINO-{size}/{P}" for size in ("S", "B") for P in (8, 16)}
+
+
+def test_class_scores_come_from_the_class_token():
+    model = perturb(ViT(TINY))
+    images = torch.randn(2, 3, 32, 48)
+    tokens = model.encoder(model.embeddings(images))
+    torch.testing.assert_close(model(images), model.head(tokens[:, 0]))
+
+
+def test_mean_pooling_leaves_the_class_token_out():
+    model = perturb(ViT(ViTConfig(2, 12, 3, 8, (32, 48), num_classes=5, pool="mean")))
+    images = torch.randn(2, 3, 32, 48)
+    torch.testing.assert_close(model(images), model.head(model.tokens(images)[:, 1:].mean(dim=1)))
+
+
+def test_the_head_may_have_a_hidden_layer():
+    model = perturb(ViT(ViTConfig(2, 12, 3, 8, (32, 48), num_classes=5, pooler=True)))
+    images = torch.randn(2, 3, 32, 48)
+    torch.testing.assert_close(model(images), model.head(model.pooler(model.tokens(images)[:, 0]).tanh()))
+
+
+def test_another_image_size():
+    model = perturb(ViT(TINY))
+    assert model(torch.randn(2, 3, 40, 24)).shape == (2, 5)
+    assert [m.shape for m in model.attention_maps(torch.randn(2, 3, 40, 24))] == [(2, 3, 16, 16)] * 2
+
+
+def test_from_config_takes_changes():
+    model = ViT.from_config("ViT-Ti/16", num_classes=10, image_size=(64, 96), depth=1)
+    assert model.embeddings.grid == (4, 6)
+    assert model(torch.randn(1, 3, 64, 96)).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    "act, sentence",
+    [
+        (lambda: ViT.from_config("ViT-X/16"), "no configuration 'ViT-X/16'; these exist: ViT-Ti/14, "),
+        (lambda: ViT.from_config("ViT-B/16", classes=3), "nothing called 'classes' to set; these can be set: depth, "),
+        (lambda: ViT.from_config("ViT-B/16", image_size=100), "image_size is 100 x 100, but .* multiples of 16"),
+        (lambda: ViT.from_config("ViT-B/16", pool="max"), 'pool is \'max\', but it must be "class" or "mean"'),
+        (lambda: ViT.from_config("ViT-B/16", num_heads=7), "d = 768 is not a multiple of num_heads = 7"),
+        (lambda: ViT(TINY)(torch.randn(1, 3, 33, 48)), "33 x 48 pixels, .* multiples of 8"),
+        (lambda: ViT(TINY)(torch.randn(1, 4, 32, 48)), "have 4 channels, but this model was made for 3"),
+        (lambda: ViT(TINY)(torch.randn(3, 32, 48)), r"must be \(B, C, H, W\)"),
+    ],
+)
+def test_bad_input_is_named(act, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        act()
+
+
+def test_compiles_without_a_graph_break():
+    model = perturb(ViT(TINY))
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    for size in ((32, 48), (40, 24)):
+        images = torch.randn(2, 3, *size)
+        torch.testing.assert_close(compiled(images), model(images))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
+def test_half_precision(dtype, tolerance):
+    model = perturb(ViT(TINY))
+    images = torch.randn(2, 3, 32, 48)
+    expected = model(images)
+    y = model.to(dtype)(images.to(dtype))
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), expected, rtol=tolerance, atol=tolerance)
+    y.sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_gradient_checkpointing_gives_the_same_gradients_and_keeps_less():
+    model = perturb(ViT(TINY)).train()
+    images = torch.randn(2, 3, 32, 48)
+    results, kept = [], []
+    for model.encoder.gradient_checkpointing in (False, True):
+        results.append(value_and_gradients(model, [images], list(model.parameters())))
+        kept.append(numbers_kept(model, images))
+    for plain, checkpointed in zip(*results, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+    assert kept[1] < kept[0]
+
+
+def test_onnx_gives_the_same_scores(tmp_path):
+    import onnxruntime
+
+    model = perturb(ViT(TINY))
+    images = torch.randn(2, 3, 32, 48)
+    torch.onnx.export(model, (images,), tmp_path / "vit.onnx", dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "vit.onnx")
+    (y,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(y), model(images).detach(), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,169 @@
+"""The transformer encoder: residual connections, the pre-LN block, a stack of L blocks.
+
+Lecture: "Transformer Encoder Block", "Residual Connections".
+Papers: Dosovitskiy et al., 2021, section 3.1; Huang et al., "Deep Networks with Stochastic Depth", 2016.
+"""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vitlab.attention import MultiHeadSelfAttention
+from vitlab.ffn import FeedForward
+from vitlab.layer_norm import LayerNorm
+
+
+def residual(Z: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+    """Let a sublayer learn a change to its input instead of a new representation.
+
+        Z_out = Z_in + SubLayer(Z_in)
+
+    Args:
+        Z: (..., d), the tokens.
+        sublayer: attention or FFN, with its LN before it; keeps the shape.
+
+    Returns:
+        (..., d).
+
+    Source: lecture, "Residual Connections".
+    """
+    return Z + sublayer(Z)
+
+
+def drop_path(x: Tensor, rate: float) -> Tensor:
+    """Stochastic depth: leave out a sublayer's change for some images, and enlarge it for the others.
+
+        x_b · m_b / (1 - p),    m_b = 0 with probability p, else 1
+
+    The expected value stays x. Only training uses it.
+
+    Args:
+        x: (B, ...), the change that a sublayer computed for each image.
+        rate: p, in [0, 1).
+
+    Returns:
+        The shape of x.
+
+    Source: Huang et al., section 3.
+    """
+    if rate == 0:
+        return x
+    keep = torch.rand(x.shape[0], *[1] * (x.ndim - 1), device=x.device) >= rate  # (B, 1, ..., 1)
+    return x * keep.to(x.dtype).div(1 - rate)
+
+
+def drop_path_rates(rate: float, depth: int) -> list[float]:
+    """The rate of each of `depth` blocks: from 0 at the first, in equal steps, to `rate` at the last.
+
+    Source: Huang et al., section 3, the linear decay rule.
+    """
+    return [rate * block / max(depth - 1, 1) for block in range(depth)]
+
+
+class EncoderBlock(nn.Module):
+    """The pre-LN block: normalize, attend, add; normalize, feed forward, add.
+
+        Z' = Z + attention(LN(Z))
+        Z_out = Z' + ffn(LN(Z'))
+
+    The attention and the FFN are given, because ViT and SegFormer share this block and differ in those two.
+
+    Args:
+        d: embedding dimension.
+        attention, ffn: modules that keep the shape of their input.
+        drop_path: p of `drop_path`, for both sublayers.
+        eps: ε of both LNs.
+
+    Shapes: (B, ..., d) -> (B, ..., d).
+
+    Source: lecture, "Transformer Encoder Block" and, for SegFormer, "Modified Transformer Block Structure".
+    """
+
+    def __init__(self, d: int, attention: nn.Module, ffn: nn.Module, *, drop_path: float = 0.0, eps: float = 1e-6):
+        super().__init__()
+        self.norm_1 = LayerNorm(d, eps=eps)
+        self.attention = attention
+        self.norm_2 = LayerNorm(d, eps=eps)
+        self.ffn = ffn
+        self.drop_path = drop_path
+
+    def forward(self, Z: Tensor) -> Tensor:
+        rate = self.drop_path if self.training else 0.0
+        Z = residual(Z, lambda Z: drop_path(self.attention(self.norm_1(Z)), rate))
+        return residual(Z, lambda Z: drop_path(self.ffn(self.norm_2(Z)), rate))
+
+
+def run_blocks(blocks: Iterable[nn.Module], Z: Tensor, gradient_checkpointing: bool) -> list[Tensor]:
+    """The outputs z_1, ..., z_L of the blocks, each of which takes the output of the one before.
+
+    With gradient checkpointing the insides of a block are not kept for the backward pass but computed again in it:
+    less memory, about a third more time.
+
+    Args:
+        blocks: the L blocks.
+        Z: (B, ..., d), the input z_0 of the first.
+        gradient_checkpointing: whether to save memory in training.
+
+    Returns:
+        L tensors of the shape of Z.
+    """
+    outputs = []
+    for block in blocks:
+        Z = checkpoint(block, Z, use_reentrant=False) if gradient_checkpointing else block(Z)
+        outputs.append(Z)
+    return outputs
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights of a linear layer or a convolution from a truncated normal of deviation 0.02, biases 0.
+
+    Source: the published code of ViT (Dosovitskiy et al., 2021) and SegFormer (Xie et al., 2021) does the same for
+    linear layers.
+    """
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class Encoder(nn.Module):
+    """L pre-LN blocks with multi-head self-attention, and a last LN behind them.
+
+    Args:
+        depth: L, the number of blocks.
+        d: embedding dimension.
+        num_heads: h, which divides d.
+        d_ff: the dimension inside the FFN.
+        drop_path: the rate of the last block; see `drop_path_rates`.
+        eps: ε of every LN.
+
+    Shapes: (B, n, d) -> (B, n, d).
+
+    Raises:
+        ValueError: if d is not a multiple of the number of heads.
+
+    Source: lecture, "Transformer Encoder Block".
+    """
+
+    def __init__(self, depth: int, d: int, num_heads: int, d_ff: int, *, drop_path: float = 0.0, eps: float = 1e-6):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            EncoderBlock(d, MultiHeadSelfAttention(d, num_heads), FeedForward(d, d_ff), drop_path=rate, eps=eps)
+            for rate in drop_path_rates(drop_path, depth)
+        )
+        self.norm = LayerNorm(d, eps=eps)
+        self.gradient_checkpointing = False
+
+    def forward(self, Z: Tensor) -> Tensor:
+        return self.norm(self.block_outputs(Z)[-1])
+
+    def block_outputs(self, Z: Tensor) -> list[Tensor]:
+        """z_1, ..., z_L, before the last LN: L tensors (B, n, d)."""
+        return run_blocks(self.blocks, Z, self.gradient_checkpointing and self.training)
+
+    def attention_maps(self, Z: Tensor) -> list[Tensor]:
+        """A' of every head of every block: L tensors (B, h, n, n)."""
+        inputs = [Z, *self.block_outputs(Z)[:-1]]
+        return [block.attention.attention_maps(block.norm_1(Z)) for block, Z in zip(self.blocks, inputs, strict=True)]

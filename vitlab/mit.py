@@ -1,0 +1,190 @@
+"""The Mix Transformer (MiT), SegFormer's encoder: four stages, each at half the resolution of the one before.
+
+Lecture: "SegFormer Encoder: What Changes from ViT?", "SegFormer Encoder: Complete Architecture".
+Paper: Xie et al., "SegFormer", 2021, section 3.1 and table 6.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vitlab.encoder import EncoderBlock, drop_path_rates, initialise, run_blocks
+from vitlab.layer_norm import LayerNorm
+from vitlab.mix_ffn import MixFeedForward
+from vitlab.overlap_embeddings import OverlapEmbeddings
+from vitlab.sra import SpatialReductionAttention
+from vitlab.vit import changed_config
+
+KERNEL_SIZES = (7, 3, 3, 3)
+STRIDES = (4, 2, 2, 2)
+
+
+@dataclass(frozen=True)
+class MiTConfig:
+    """The numbers that make a MiT; a tuple has one number a stage.
+
+    Attributes:
+        d: embedding dimensions, the lecture's channels C_1 ... C_4.
+        depths: blocks.
+        num_heads: heads of the attention; each divides its d.
+        sr_ratios: R of the attention.
+        num_classes: outputs of the classification head; 0 for a model without one.
+        channels: C of the images.
+        drop_path: stochastic depth of the last block of all.
+    """
+
+    d: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    num_heads: tuple[int, int, int, int] = (1, 2, 5, 8)
+    sr_ratios: tuple[int, int, int, int] = (8, 4, 2, 1)
+    num_classes: int = 1000
+    channels: int = 3
+    drop_path: float = 0.1
+
+
+_WIDE = (64, 128, 320, 512)
+
+CONFIGS = {
+    "MiT-B0": MiTConfig((32, 64, 160, 256), (2, 2, 2, 2)),
+    "MiT-B1": MiTConfig(_WIDE, (2, 2, 2, 2)),
+    "MiT-B2": MiTConfig(_WIDE, (3, 4, 6, 3)),
+    "MiT-B3": MiTConfig(_WIDE, (3, 4, 18, 3)),
+    "MiT-B4": MiTConfig(_WIDE, (3, 8, 27, 3)),
+    "MiT-B5": MiTConfig(_WIDE, (3, 6, 40, 3)),
+}
+
+
+class Stage(nn.Module):
+    """Overlapping patch embeddings, pre-LN blocks of SRA and Mix-FFN, a last LN.
+
+    Args:
+        channels: C of the images or feature maps that come in.
+        d: embedding dimension.
+        num_heads: h of the SRA.
+        sr_ratio: R of the SRA.
+        kernel_size, stride: k and s of the patches.
+        drop_path: a rate for each block, which also says how many blocks there are.
+
+    Shapes: (B, C, H, W) -> (B, d, ⌈H/s⌉, ⌈W/s⌉).
+
+    Source: lecture, "Modified Transformer Block Structure".
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        d: int,
+        *,
+        num_heads: int,
+        sr_ratio: int,
+        kernel_size: int,
+        stride: int,
+        drop_path: list[float],
+    ):
+        super().__init__()
+        self.embeddings = OverlapEmbeddings(channels, d, kernel_size=kernel_size, stride=stride)
+        self.blocks = nn.ModuleList(
+            EncoderBlock(
+                d, SpatialReductionAttention(d, num_heads, sr_ratio), MixFeedForward(d, 4 * d), drop_path=rate, eps=1e-5
+            )
+            for rate in drop_path
+        )
+        self.norm = LayerNorm(d, eps=1e-5)
+
+    def forward(self, x: Tensor, gradient_checkpointing: bool = False) -> Tensor:
+        Z = self.embeddings(x)  # (B, rows, columns, d)
+        Z = run_blocks(self.blocks, Z, gradient_checkpointing)[-1]
+        return self.norm(Z).permute(0, 3, 1, 2)  # (B, d, rows, columns), a view
+
+
+class MiT(nn.Module):
+    """Four stages; with a head, a classifier.
+
+        F_i = Stage_i(F_{i-1}),    F_0 = x,    y = mean(F_4) W + b
+
+    Set `model.gradient_checkpointing = True` to train with less memory and more time.
+
+    Args:
+        config: its numbers. `MiT.from_config("MiT-B0")` takes the published ones.
+
+    Shapes: (B, C, H, W) -> (B, num_classes), or (B, d_4) for a model without a head. `features` gives the pyramid.
+    Any H and W from 29 up.
+
+    Raises:
+        ValueError: if a d is not a multiple of its number of heads, or an image has another number of channels or is
+            too small.
+
+    Source: lecture, "SegFormer Encoder: Complete Architecture".
+    """
+
+    def __init__(self, config: MiTConfig):
+        super().__init__()
+        self.config = config
+        rates = iter(drop_path_rates(config.drop_path, sum(config.depths)))
+        channels = (config.channels, *config.d)
+        self.stages = nn.ModuleList(
+            Stage(
+                channels[i],
+                config.d[i],
+                num_heads=config.num_heads[i],
+                sr_ratio=config.sr_ratios[i],
+                kernel_size=KERNEL_SIZES[i],
+                stride=STRIDES[i],
+                drop_path=[next(rates) for _ in range(config.depths[i])],
+            )
+            for i in range(4)
+        )
+        self.gradient_checkpointing = False
+        self.head = nn.Linear(config.d[-1], config.num_classes) if config.num_classes else None
+        self.apply(initialise)
+
+    @classmethod
+    def from_config(cls, name: str, **changes) -> "MiT":
+        """A MiT of a published size, with random weights.
+
+        Args:
+            name: "MiT-B0" ... "MiT-B5".
+            changes: fields of `MiTConfig` to set otherwise, such as num_classes=10.
+
+        Raises:
+            ValueError: if there is no configuration or field of that name.
+        """
+        return cls(changed_config(CONFIGS, name, changes))
+
+    @classmethod
+    def from_pretrained(cls, id_or_folder: str | Path, *, num_classes: int | None = None) -> "MiT":
+        """A MiT with published weights: see `vitlab.pretrained.from_pretrained`."""
+        from vitlab import pretrained  # here, because reading weights needs more than torch
+
+        return pretrained.from_pretrained(cls, id_or_folder, num_classes=num_classes)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors: see `vitlab.pretrained.save_pretrained`."""
+        from vitlab import pretrained
+
+        pretrained.save_pretrained(self, folder)
+
+    def forward(self, images: Tensor) -> Tensor:
+        y = self.features(images)[-1].mean(dim=(2, 3))  # (B, d_4)
+        return y if self.head is None else self.head(y)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The pyramid F_1 ... F_4: (B, C, H, W) -> (B, d_i, H_i, W_i), H_i = ⌈H / 2^{i+1}⌉ and W_i likewise."""
+        # Stage 1 must leave at least R x R tokens for its attention: ⌈H/s⌉ >= R.
+        smallest = STRIDES[0] * (self.config.sr_ratios[0] - 1) + 1
+        if images.ndim != 4:
+            raise ValueError(f"images must be (B, C, H, W), but these have the shape {tuple(images.shape)}.")
+        if min(images.shape[-2:]) < smallest:
+            raise ValueError(
+                f"the images are {images.shape[-2]} x {images.shape[-1]} pixels, but height and width must be at least "
+                f"{smallest}: a smaller image leaves too few tokens for the reduced attention."
+            )
+        features = []
+        # Channels last: then tokens (B, H, W, d) and feature maps (B, d, H, W) are views of the same memory.
+        x = images.contiguous(memory_format=torch.channels_last)
+        for stage in self.stages:
+            x = stage(x, self.gradient_checkpointing and self.training)
+            features.append(x)
+        return features

@@ -1,0 +1,78 @@
+"""Mix-FFN: a depthwise convolution inside the feed-forward network, which tells every token where it is.
+
+Lecture: "Difference 3: Mix-FFN (No Positional Encoding!)".
+Papers: Xie et al., "SegFormer", 2021, section 3.1; Islam et al., "How Much Position Information Do Convolutional Neural
+Networks Encode?", 2020.
+
+The tokens stay on their grid, (B, H, W, d), because the convolution mixes neighbours.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from vitlab.ffn import gelu
+from vitlab.linear import Linear
+
+
+def depthwise_convolution(X: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """Weigh every feature with its own 3 x 3 kernel over the token and its eight neighbours.
+
+        y_ijc = b_c + Σ_{u,v in {-1, 0, 1}} k_uvc x_{i+u, j+v, c}
+
+    Neighbours beyond the border count as 0: that is how a token at the border learns that it is there, and, through the
+    blocks, how the others learn how far they are from it.
+
+    Args:
+        X: (B, H, W, d), the tokens on their grid.
+        kernel: (3, 3, d).
+        bias: (d,).
+
+    Returns:
+        (B, H, W, d).
+
+    Source: lecture, "Difference 3: Mix-FFN (No Positional Encoding!)".
+    """
+    H, W = X.shape[1:3]
+    padded = F.pad(X, (0, 0, 1, 1, 1, 1))  # (B, H+2, W+2, d)
+    return bias + sum(padded[:, u : u + H, v : v + W] * kernel[u, v] for u in range(3) for v in range(3))
+
+
+class MixFeedForward(nn.Module):
+    """The Mix-FFN with learnable weights: `forward` as used, `as_taught` as in the lecture, on the same parameters.
+
+        Mix-FFN(z) = W_2 · GELU(DWConv_3x3(W_1 z + b_1)) + b_2
+
+    Args:
+        d: embedding dimension.
+        d_ff: the dimension in between.
+
+    Shapes: (B, H, W, d) -> (B, H, W, d).
+
+    Source: lecture, "Difference 3: Mix-FFN (No Positional Encoding!)".
+    """
+
+    def __init__(self, d: int, d_ff: int):
+        super().__init__()
+        self.expand = Linear(d, d_ff)
+        self.depthwise = nn.Conv2d(d_ff, d_ff, kernel_size=3, padding=1, groups=d_ff)
+        self.compress = Linear(d_ff, d)
+
+    def forward(self, Z: Tensor) -> Tensor:
+        hidden = self.expand(Z)  # (B, H, W, d_ff)
+        if torch.is_grad_enabled():
+            # d_ff = 4d: these are the largest tensors of the encoder. Keep one of them for the backward pass, which
+            # computes the other two again, at a few percent of its time.
+            return checkpoint(self._convolve_and_compress, hidden, use_reentrant=False, preserve_rng_state=False)
+        return self._convolve_and_compress(hidden)
+
+    def _convolve_and_compress(self, hidden: Tensor) -> Tensor:
+        # (B, H, W, d_ff) and (B, d_ff, H, W) are views of the same memory: nothing is copied.
+        convolved = self.depthwise(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.compress(F.gelu(convolved))
+
+    def as_taught(self, Z: Tensor) -> Tensor:
+        """The lecture's form of `forward`: (B, H, W, d) -> (B, H, W, d)."""
+        kernel = self.depthwise.weight[:, 0].permute(1, 2, 0)  # (d_ff, 1, 3, 3) -> (3, 3, d_ff)
+        return self.compress(gelu(depthwise_convolution(self.expand(Z), kernel, self.depthwise.bias)))

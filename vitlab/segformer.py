@@ -1,0 +1,109 @@
+"""SegFormer: the MiT encoder and the All-MLP decoder.
+
+Lecture: "Efficient Hierarchical Transformer", "SegFormer Architecture".
+Paper: Xie et al., "SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers", 2021.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from vitlab.decoder import AllMLPDecoder, upsampled_cross_entropy
+from vitlab.decoder import upsample as upsample_to
+from vitlab.encoder import initialise
+from vitlab.mit import CONFIGS as MIT_CONFIGS
+from vitlab.mit import MiT, MiTConfig
+from vitlab.vit import changed_config
+
+
+@dataclass(frozen=True)
+class SegFormerConfig:
+    """The numbers that make a SegFormer.
+
+    Attributes:
+        encoder: those of its MiT, which needs no head.
+        C: channels of the decoder.
+        num_classes: N_classes.
+        dropout: rate of the dropout before the classifier.
+    """
+
+    encoder: MiTConfig
+    C: int
+    num_classes: int = 150
+    dropout: float = 0.1
+
+
+_DECODER_CHANNELS = {"B0": 256, "B1": 256, "B2": 768, "B3": 768, "B4": 768, "B5": 768}
+
+CONFIGS = {
+    name: SegFormerConfig(replace(MIT_CONFIGS[f"MiT-{name}"], num_classes=0), C)
+    for name, C in _DECODER_CHANNELS.items()
+}
+
+
+class SegFormer(nn.Module):
+    """From images to class scores for every pixel.
+
+        F_1, ..., F_4 = MiT(x),    Logits = Upsample(Decoder(F_1, ..., F_4))
+
+    Set `model.encoder.gradient_checkpointing = True` to train with less memory and more time.
+
+    Args:
+        config: its numbers. `SegFormer.from_config("B0")` takes the published ones.
+
+    Shapes: (B, C, H, W) -> (B, num_classes, H, W), or (B, num_classes, ⌈H/4⌉, ⌈W/4⌉) with `upsample=False`. Any H and W
+    from 29 up.
+
+    Raises:
+        ValueError: if an image has another number of channels or is too small.
+
+    Source: lecture, "SegFormer Architecture".
+    """
+
+    def __init__(self, config: SegFormerConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = MiT(config.encoder)
+        self.decoder = AllMLPDecoder(config.encoder.d, config.C, config.num_classes, dropout=config.dropout)
+        self.decoder.apply(initialise)
+
+    @classmethod
+    def from_config(cls, name: str, **changes) -> "SegFormer":
+        """A SegFormer of a published size, with random weights.
+
+        Args:
+            name: "B0" ... "B5".
+            changes: fields of `SegFormerConfig` to set otherwise, such as num_classes=19.
+
+        Raises:
+            ValueError: if there is no configuration or field of that name.
+        """
+        return cls(changed_config(CONFIGS, name, changes))
+
+    @classmethod
+    def from_pretrained(cls, id_or_folder: str | Path, *, num_classes: int | None = None) -> "SegFormer":
+        """A SegFormer with published weights: see `vitlab.pretrained.from_pretrained`."""
+        from vitlab import pretrained  # here, because reading weights needs more than torch
+
+        return pretrained.from_pretrained(cls, id_or_folder, num_classes=num_classes)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors: see `vitlab.pretrained.save_pretrained`."""
+        from vitlab import pretrained
+
+        pretrained.save_pretrained(self, folder)
+
+    def forward(self, images: Tensor, *, upsample: bool = True) -> Tensor:
+        logits = self.decoder(self.encoder.features(images))  # (B, num_classes, ⌈H/4⌉, ⌈W/4⌉)
+        return upsample_to(logits, images.shape[-2:]) if upsample else logits
+
+    def loss(self, images: Tensor, labels: Tensor, *, ignore_index: int = 255) -> Tensor:
+        """The mean cross-entropy of `forward(images)`, in a fraction of its memory: see `upsampled_cross_entropy`.
+
+        Args:
+            images: (B, C, H, W).
+            labels: (B, H, W), integers.
+            ignore_index: the label of pixels that do not count.
+        """
+        return upsampled_cross_entropy(self(images, upsample=False), labels, ignore_index)

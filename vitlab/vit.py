@@ -1,0 +1,165 @@
+"""The Vision Transformer: embeddings, encoder, classification head.
+
+Lecture: "What are Vision Transformers (ViTs)?", "Standard Classification Pipeline".
+Papers: Dosovitskiy et al., "An Image is Worth 16x16 Words", 2021; Touvron et al., "Training data-efficient image
+transformers", 2021 (ViT-Ti and ViT-S); Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", 2021
+(DINO).
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vitlab.embeddings import Embeddings
+from vitlab.encoder import Encoder, initialise
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """The numbers that make a ViT.
+
+    Attributes:
+        depth: L, the number of blocks.
+        d: embedding dimension.
+        num_heads: h, which divides d.
+        patch_size: P, the side of a patch in pixels.
+        image_size: side, or (H, W), of the images in pixels for which E_pos is learned.
+        num_classes: outputs of the head; 0 for a model without one.
+        channels: C of the images.
+        d_ff: the dimension inside the FFN; 4d where it is None.
+        pool: what the head sees: the token of the "class", or the "mean" of the patch tokens.
+        pooler: whether a linear layer and tanh stand before the head, which makes it an MLP with one hidden layer.
+        drop_path: stochastic depth of the last block.
+        eps: ε of every LN.
+    """
+
+    depth: int
+    d: int
+    num_heads: int
+    patch_size: int
+    image_size: int | tuple[int, int] = 224
+    num_classes: int = 1000
+    channels: int = 3
+    d_ff: int | None = None
+    pool: str = "class"
+    pooler: bool = False
+    drop_path: float = 0.0
+    eps: float = 1e-6
+
+
+_SIZES = {"Ti": (12, 192, 3), "S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "H": (32, 1280, 16)}
+
+CONFIGS = {
+    f"ViT-{size}/{patch_size}": ViTConfig(*numbers, patch_size)
+    for size, numbers in _SIZES.items()
+    for patch_size in (14, 16, 32)
+} | {
+    f"DINO-{size}/{patch_size}": ViTConfig(*_SIZES[size], patch_size, num_classes=0)
+    for size in ("S", "B")
+    for patch_size in (8, 16)
+}
+
+
+class ViT(nn.Module):
+    """From images to class scores.
+
+        z_0 = Embeddings(x),    z_L = LN(Encoder(z_0)),    y = MLP(z_L^0)
+
+    Set `model.encoder.gradient_checkpointing = True` to train with less memory and more time.
+
+    Args:
+        config: its numbers. `ViT.from_config("ViT-B/16")` takes the published ones.
+
+    Shapes: (B, C, H, W) -> (B, num_classes), or (B, d) for a model without a head. H and W are any multiples of P:
+    E_pos is interpolated.
+
+    Raises:
+        ValueError: if d is not a multiple of the number of heads, an image size is not a multiple of P, an image has
+            another number of channels, or `pool` is neither "class" nor "mean".
+
+    Source: lecture, "Standard Classification Pipeline", steps 1 to 5.
+    """
+
+    def __init__(self, config: ViTConfig):
+        super().__init__()
+        if config.pool not in ("class", "mean"):
+            raise ValueError(f'pool is {config.pool!r}, but it must be "class" or "mean".')
+        self.config = config
+        size = config.image_size
+        self.embeddings = Embeddings(
+            image_size=(size, size) if isinstance(size, int) else size,
+            patch_size=config.patch_size,
+            d=config.d,
+            channels=config.channels,
+        )
+        self.encoder = Encoder(
+            config.depth,
+            config.d,
+            config.num_heads,
+            config.d_ff or 4 * config.d,
+            drop_path=config.drop_path,
+            eps=config.eps,
+        )
+        self.pooler = nn.Linear(config.d, config.d) if config.pooler else None
+        self.head = nn.Linear(config.d, config.num_classes) if config.num_classes else None
+        self.apply(initialise)
+
+    @classmethod
+    def from_config(cls, name: str, **changes) -> "ViT":
+        """A ViT of a published size, with random weights.
+
+        Args:
+            name: "ViT-B/16" and the like (sizes Ti, S, B, L, H; patches 14, 16, 32), or "DINO-S/8", "DINO-S/16",
+                "DINO-B/8", "DINO-B/16", which have no head.
+            changes: fields of `ViTConfig` to set otherwise, such as num_classes=10 or image_size=(64, 96).
+
+        Raises:
+            ValueError: if there is no configuration or field of that name.
+        """
+        return cls(changed_config(CONFIGS, name, changes))
+
+    @classmethod
+    def from_pretrained(cls, id_or_folder: str | Path, *, num_classes: int | None = None) -> "ViT":
+        """A ViT with published weights: see `vitlab.pretrained.from_pretrained`."""
+        from vitlab import pretrained  # here, because reading weights needs more than torch
+
+        return pretrained.from_pretrained(cls, id_or_folder, num_classes=num_classes)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors: see `vitlab.pretrained.save_pretrained`."""
+        from vitlab import pretrained
+
+        pretrained.save_pretrained(self, folder)
+
+    def forward(self, images: Tensor) -> Tensor:
+        z_L = self.tokens(images)  # (B, n+1, d)
+        y = z_L[:, 0] if self.config.pool == "class" else z_L[:, 1:].mean(dim=1)  # (B, d)
+        if self.pooler is not None:
+            y = torch.tanh(self.pooler(y))
+        return y if self.head is None else self.head(y)
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """z_L, normalized, the class token first: (B, C, H, W) -> (B, n+1, d)."""
+        return self.encoder(self.embeddings(images))
+
+    def attention_maps(self, images: Tensor) -> list[Tensor]:
+        """A' of every head of every block: (B, C, H, W) -> L tensors (B, h, n+1, n+1)."""
+        return self.encoder.attention_maps(self.embeddings(images))
+
+
+def changed_config(configs: dict, name: str, changes: dict):
+    """The configuration called `name`, with some fields set otherwise.
+
+    Raises:
+        ValueError: if there is no configuration or no field of that name.
+    """
+    if name not in configs:
+        raise ValueError(f"there is no configuration {name!r}; these exist: {', '.join(configs)}.")
+    config = configs[name]
+    unknown = [field for field in changes if field not in config.__dataclass_fields__]
+    if unknown:
+        known = ", ".join(config.__dataclass_fields__)
+        raise ValueError(f"{name} has nothing called {unknown[0]!r} to set; these can be set: {known}.")
+    return replace(config, **changes)
