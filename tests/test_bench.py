@@ -1,0 +1,57 @@
+"""The benchmark's bookkeeping, on a machine that is made up; what it measures is not tested here."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from vitlab import bench
+from vitlab.cli import app
+
+RATES = {"matrix_flop_per_s": 1e12, "copy_bytes_per_s": 1e10}
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """ViT only; every round of vitlab takes 1 s and of the others 3 s, and their memory is 1 and 4 bytes."""
+    monkeypatch.setattr(bench, "MODELS", {"ViT-B/16": 224})
+    monkeypatch.setattr(bench, "machine_rates", lambda: RATES)
+    monkeypatch.setattr(bench, "task", lambda model, name, mode: (None, lambda: name))
+    monkeypatch.setattr(bench, "seconds", lambda work: 1.0 if work() == "vitlab" else 3.0)
+    monkeypatch.setattr(bench, "peak_memory", lambda model, name, mode: 1 if name == "vitlab" else 4)
+
+
+def test_the_command_writes_ratios_floors_and_a_figure(made_up, tmp_path):
+    result = CliRunner().invoke(app, ["bench", "--out", str(tmp_path), "--rounds", "3"])
+    assert result.exit_code == 0, result.output
+    assert "3.00 x transformers, 0.25 x its memory" in result.output
+    written = json.loads((tmp_path / "throughput.json").read_text())
+    for row, batch in zip(written["rows"], (1, 2), strict=True):
+        assert (row["speed_ratio"], row["memory_ratio"]) == (3.0, 0.25)
+        assert row["implementations"]["transformers"]["images_per_second"] == pytest.approx(batch / 3)
+        assert row["implementations"]["vitlab"]["fraction_of_floor"] == row["floor"]["seconds"]
+    assert {"processor", "commit", "seed", "data", "torch"} <= set(written["where"])
+    assert (tmp_path / "throughput.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_floor_counts_the_operations_of_the_published_models():
+    # 2 operations for each multiply-accumulate; ViT-B/16 has 17.6 GMAC (Dosovitskiy et al.'s model at 224)
+    assert bench.floor("ViT-B/16", "inference", RATES)["flop"] == pytest.approx(2 * 17.56e9, rel=0.01)
+    inference, training = (bench.floor("SegFormer-B0", mode, RATES) for mode in ("inference", "training"))
+    assert training["flop"] == pytest.approx(2 * 3 * inference["flop"], rel=0.05)  # two images, forward and backward
+    assert training["bytes"] > 5 * inference["bytes"]
+
+
+def test_every_implementation_is_built_with_the_same_number_of_parameters():
+    for model in bench.MODELS:
+        nets = [bench.build(model, name)[0] for name in bench.implementations(model)]
+        assert len({sum(p.numel() for p in net.parameters()) for net in nets}) == 1
+
+
+def test_memory_is_measured_in_a_process_of_its_own():
+    assert bench.peak_memory("SegFormer-B0", "vitlab", "inference") > 10e6
+
+
+def test_a_measurement_that_fails_says_whose():
+    with pytest.raises(RuntimeError, match=r"vitlab could not be measured on SegFormer-B9: .*B9"):
+        bench.peak_memory("SegFormer-B9", "vitlab", "inference")
