@@ -2,11 +2,14 @@
 # make test     all tests, on the same footing
 # make format   ruff, and the notebooks in their canonical form
 
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c  # pip's failure counts, although its output is shortened
+
 PYTHON ?= python3
 BIN := .venv/bin
 BUILD := _build/.done
 
-# Warnings of libraries on start-up, and threads that fight over two cores, help nobody.
+# Warnings of libraries on start-up help nobody.
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
@@ -25,23 +28,22 @@ course: $(BUILD)/exercises $(BUILD)/book
 book: $(BUILD)/book
 exercises: $(BUILD)/exercises
 
-$(BUILD)/environment: pyproject.toml setup.py constraints.txt
+.venv/installed: pyproject.toml setup.py constraints.txt
 	@echo "[1/4] The environment in .venv (PyTorch and Jupyter: a few minutes)"
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Try: make course PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[book,grading,train,dev]' \
 		| grep --line-buffered -E '^(Collecting|Installing|Successfully)' | cut -c1-100
 	@$(BIN)/python -c 'import vitlab, nbgrader, jupyter_book'
-	@mkdir -p $(BUILD) && touch $@
+	@touch $@
 
-# Stamped only when something is stale, so that a notebook open in an editor is left alone.
-$(BUILD)/exercises: $(BUILD)/environment $(SOLUTIONS) $(wildcard book/*.ipynb) nbgrader_config.py _config.yml vitlab/authoring.py vitlab/grading/release.py
+$(BUILD)/exercises: .venv/installed $(SOLUTIONS) $(wildcard book/*.ipynb) nbgrader_config.py _config.yml vitlab/authoring.py vitlab/grading/release.py
 	@echo "[2/4] The students' notebooks: solutions/ -> exercises/"
 	@$(BIN)/python -m vitlab.authoring
 	@$(BIN)/python -m vitlab.grading.release
-	@touch $@
+	@mkdir -p $(BUILD) && touch $@
 
-$(BUILD)/book: $(BUILD)/environment $(BUILD)/exercises $(PACKAGE) $(BOOK)
+$(BUILD)/book: .venv/installed $(BUILD)/exercises $(PACKAGE) $(BOOK)
 	@echo "[3/4] The book: execute the chapters, build the pages"
 	@$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@touch $@
@@ -50,7 +52,7 @@ $(BUILD)/book: $(BUILD)/environment $(BUILD)/exercises $(PACKAGE) $(BOOK)
 test: $(BUILD)/exercises $(BUILD)/book
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs --durations 5 tests solutions --nbval-lax
 
-format: $(BUILD)/environment
+format: .venv/installed
 	@$(BIN)/ruff check --fix && $(BIN)/ruff format
 	@$(BIN)/python -m vitlab.authoring
 

@@ -7,6 +7,7 @@ import torch
 
 matplotlib.use("Agg")
 
+from vitlab.figures import look_at_it
 from vitlab.figures.attention import describe_patches, show_attention
 from vitlab.figures.embeddings import show_patch_grid
 
@@ -65,3 +66,14 @@ def test_attention_is_brightest_where_the_weight_is_largest():
     drawn = torch.as_tensor(plt.gcf().axes[0].images[0].get_array())
     assert (drawn[4:8, 4:8] == 1).all()
     assert drawn[0:4].max() < 0.5
+
+
+def test_a_result_that_cannot_be_drawn_gets_a_sentence(capsys):
+    with look_at_it():
+        raise NotImplementedError
+    assert "Nothing to see yet" in capsys.readouterr().out
+    with look_at_it():
+        plt.figure()
+        raise ValueError("5 patches")
+    assert "cannot be drawn (ValueError: 5 patches)" in capsys.readouterr().out
+    assert not plt.get_fignums()
