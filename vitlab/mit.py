@@ -5,7 +5,6 @@ Paper: Xie et al., "SegFormer", 2021, section 3.1 and table 6.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +13,8 @@ from vitlab.encoder import EncoderBlock, drop_path_rates, initialise, run_blocks
 from vitlab.layer_norm import LayerNorm
 from vitlab.mix_ffn import MixFeedForward
 from vitlab.overlap_embeddings import OverlapEmbeddings
+from vitlab.published import PublishedModel
 from vitlab.sra import SpatialReductionAttention
-from vitlab.vit import changed_config
 
 KERNEL_SIZES = (7, 3, 3, 3)
 STRIDES = (4, 2, 2, 2)
@@ -99,12 +98,14 @@ class Stage(nn.Module):
         return self.norm(Z).permute(0, 3, 1, 2)  # (B, d, rows, columns), a view
 
 
-class MiT(nn.Module):
+class MiT(PublishedModel):
     """Four stages; with a head, a classifier.
 
         F_i = Stage_i(F_{i-1}),    F_0 = x,    y = mean(F_4) W + b
 
     Set `model.gradient_checkpointing = True` to train with less memory and more time.
+
+    Names of published sizes: "MiT-B0" ... "MiT-B5".
 
     Args:
         config: its numbers. `MiT.from_config("MiT-B0")` takes the published ones.
@@ -118,6 +119,8 @@ class MiT(nn.Module):
 
     Source: lecture, "SegFormer Encoder: Complete Architecture".
     """
+
+    CONFIGS = CONFIGS
 
     def __init__(self, config: MiTConfig):
         super().__init__()
@@ -139,32 +142,6 @@ class MiT(nn.Module):
         self.gradient_checkpointing = False
         self.head = nn.Linear(config.d[-1], config.num_classes) if config.num_classes else None
         self.apply(initialise)
-
-    @classmethod
-    def from_config(cls, name: str, **changes) -> "MiT":
-        """A MiT of a published size, with random weights.
-
-        Args:
-            name: "MiT-B0" ... "MiT-B5".
-            changes: fields of `MiTConfig` to set otherwise, such as num_classes=10.
-
-        Raises:
-            ValueError: if there is no configuration or field of that name.
-        """
-        return cls(changed_config(CONFIGS, name, changes))
-
-    @classmethod
-    def from_pretrained(cls, id_or_folder: str | Path, *, num_classes: int | None = None) -> "MiT":
-        """A MiT with published weights: see `vitlab.pretrained.from_pretrained`."""
-        from vitlab import pretrained  # here, because reading weights needs more than torch
-
-        return pretrained.from_pretrained(cls, id_or_folder, num_classes=num_classes)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors: see `vitlab.pretrained.save_pretrained`."""
-        from vitlab import pretrained
-
-        pretrained.save_pretrained(self, folder)
 
     def forward(self, images: Tensor) -> Tensor:
         y = self.features(images)[-1].mean(dim=(2, 3))  # (B, d_4)

@@ -5,16 +5,15 @@ Paper: Xie et al., "SegFormer: Simple and Efficient Design for Semantic Segmenta
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitlab.decoder import AllMLPDecoder, upsampled_cross_entropy
 from vitlab.decoder import upsample as upsample_to
 from vitlab.encoder import initialise
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.mit import MiT, MiTConfig
-from vitlab.vit import changed_config
+from vitlab.published import PublishedModel
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,14 @@ CONFIGS = {
 }
 
 
-class SegFormer(nn.Module):
+class SegFormer(PublishedModel):
     """From images to class scores for every pixel.
 
         F_1, ..., F_4 = MiT(x),    Logits = Upsample(Decoder(F_1, ..., F_4))
 
     Set `model.encoder.gradient_checkpointing = True` to train with less memory and more time.
+
+    Names of published sizes: "B0" ... "B5".
 
     Args:
         config: its numbers. `SegFormer.from_config("B0")` takes the published ones.
@@ -61,38 +62,14 @@ class SegFormer(nn.Module):
     Source: lecture, "SegFormer Architecture".
     """
 
+    CONFIGS = CONFIGS
+
     def __init__(self, config: SegFormerConfig):
         super().__init__()
         self.config = config
         self.encoder = MiT(config.encoder)
         self.decoder = AllMLPDecoder(config.encoder.d, config.C, config.num_classes, dropout=config.dropout)
         self.decoder.apply(initialise)
-
-    @classmethod
-    def from_config(cls, name: str, **changes) -> "SegFormer":
-        """A SegFormer of a published size, with random weights.
-
-        Args:
-            name: "B0" ... "B5".
-            changes: fields of `SegFormerConfig` to set otherwise, such as num_classes=19.
-
-        Raises:
-            ValueError: if there is no configuration or field of that name.
-        """
-        return cls(changed_config(CONFIGS, name, changes))
-
-    @classmethod
-    def from_pretrained(cls, id_or_folder: str | Path, *, num_classes: int | None = None) -> "SegFormer":
-        """A SegFormer with published weights: see `vitlab.pretrained.from_pretrained`."""
-        from vitlab import pretrained  # here, because reading weights needs more than torch
-
-        return pretrained.from_pretrained(cls, id_or_folder, num_classes=num_classes)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors: see `vitlab.pretrained.save_pretrained`."""
-        from vitlab import pretrained
-
-        pretrained.save_pretrained(self, folder)
 
     def forward(self, images: Tensor, *, upsample: bool = True) -> Tensor:
         logits = self.decoder(self.encoder.features(images))  # (B, num_classes, ⌈H/4⌉, ⌈W/4⌉)

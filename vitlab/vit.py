@@ -6,14 +6,14 @@ transformers", 2021 (ViT-Ti and ViT-S); Caron et al., "Emerging Properties in Se
 (DINO).
 """
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from vitlab.embeddings import Embeddings
 from vitlab.encoder import Encoder, initialise
+from vitlab.published import PublishedModel
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,15 @@ CONFIGS = {
 }
 
 
-class ViT(nn.Module):
+class ViT(PublishedModel):
     """From images to class scores.
 
         z_0 = Embeddings(x),    z_L = LN(Encoder(z_0)),    y = MLP(z_L^0)
 
     Set `model.encoder.gradient_checkpointing = True` to train with less memory and more time.
+
+    Names of published sizes: "ViT-B/16" and the like (sizes Ti, S, B, L, H; patches 14, 16, 32), or "DINO-S/8",
+    "DINO-S/16", "DINO-B/8", "DINO-B/16", which have no head.
 
     Args:
         config: its numbers. `ViT.from_config("ViT-B/16")` takes the published ones.
@@ -81,6 +84,8 @@ class ViT(nn.Module):
 
     Source: lecture, "Standard Classification Pipeline", steps 1 to 5.
     """
+
+    CONFIGS = CONFIGS
 
     def __init__(self, config: ViTConfig):
         super().__init__()
@@ -106,33 +111,6 @@ class ViT(nn.Module):
         self.head = nn.Linear(config.d, config.num_classes) if config.num_classes else None
         self.apply(initialise)
 
-    @classmethod
-    def from_config(cls, name: str, **changes) -> "ViT":
-        """A ViT of a published size, with random weights.
-
-        Args:
-            name: "ViT-B/16" and the like (sizes Ti, S, B, L, H; patches 14, 16, 32), or "DINO-S/8", "DINO-S/16",
-                "DINO-B/8", "DINO-B/16", which have no head.
-            changes: fields of `ViTConfig` to set otherwise, such as num_classes=10 or image_size=(64, 96).
-
-        Raises:
-            ValueError: if there is no configuration or field of that name.
-        """
-        return cls(changed_config(CONFIGS, name, changes))
-
-    @classmethod
-    def from_pretrained(cls, id_or_folder: str | Path, *, num_classes: int | None = None) -> "ViT":
-        """A ViT with published weights: see `vitlab.pretrained.from_pretrained`."""
-        from vitlab import pretrained  # here, because reading weights needs more than torch
-
-        return pretrained.from_pretrained(cls, id_or_folder, num_classes=num_classes)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors: see `vitlab.pretrained.save_pretrained`."""
-        from vitlab import pretrained
-
-        pretrained.save_pretrained(self, folder)
-
     def forward(self, images: Tensor) -> Tensor:
         z_L = self.tokens(images)  # (B, n+1, d)
         y = z_L[:, 0] if self.config.pool == "class" else z_L[:, 1:].mean(dim=1)  # (B, d)
@@ -147,19 +125,3 @@ class ViT(nn.Module):
     def attention_maps(self, images: Tensor) -> list[Tensor]:
         """A' of every head of every block: (B, C, H, W) -> L tensors (B, h, n+1, n+1)."""
         return self.encoder.attention_maps(self.embeddings(images))
-
-
-def changed_config(configs: dict, name: str, changes: dict):
-    """The configuration called `name`, with some fields set otherwise.
-
-    Raises:
-        ValueError: if there is no configuration or no field of that name.
-    """
-    if name not in configs:
-        raise ValueError(f"there is no configuration {name!r}; these exist: {', '.join(configs)}.")
-    config = configs[name]
-    unknown = [field for field in changes if field not in config.__dataclass_fields__]
-    if unknown:
-        known = ", ".join(config.__dataclass_fields__)
-        raise ValueError(f"{name} has nothing called {unknown[0]!r} to set; these can be set: {known}.")
-    return replace(config, **changes)
