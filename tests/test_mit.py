@@ -58,6 +58,10 @@ def test_bad_input_is_named():
         model(torch.randn(1, 4, 64, 64))
     with pytest.raises(ValueError, match=r"must be \(B, C, H, W\)"):
         model(torch.randn(3, 64, 64))
+    with pytest.raises(ValueError, match="one number of each kind, but there are: d 4, depths 4, num_heads 3, "):
+        MiT(MiTConfig((4, 8, 20, 16), (1, 2, 1, 1), (1, 2, 5)))
+    with pytest.raises(ValueError, match="are 10 x 64 pixels, but height and width must be at least 13"):
+        MiT(MiTConfig((4, 8), (1, 1), (1, 2), (2, 4), (3, 3), (2, 2)))(torch.randn(1, 3, 10, 64))
     with pytest.raises(ValueError, match="no configuration 'MiT-B6'; these exist: MiT-B0, "):
         MiT.from_config("MiT-B6")
 

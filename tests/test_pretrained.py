@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,6 +32,7 @@ transformers.logging.disable_progress_bar()
 
 TINY_VIT = ViTConfig(depth=2, d=12, num_heads=3, patch_size=4, image_size=16, num_classes=5)
 TINY_MIT = MiTConfig((4, 8, 20, 16), (1, 2, 1, 1), (1, 2, 5, 4), num_classes=5)
+SMALL_IMAGES = MiTConfig((8, 12), (2, 1), (1, 3), (2, 1), (3, 3), (2, 2))
 TINY_SEGFORMER = SegFormerConfig(MiTConfig((4, 8, 20, 16), (1, 2, 1, 1), (1, 2, 5, 4), num_classes=0), 12, 5)
 
 
@@ -45,6 +48,17 @@ def assert_same(ours, theirs, images: torch.Tensor, *, gradients: bool = True) -
         assert (mine - other).abs().max() <= 1e-4 * other.abs().max()
 
 
+def assert_filed_alike(ours, folder: Path) -> None:
+    """What we save has the tensors, names and settings of the checkpoint in `folder`, which transformers saved."""
+    ours.save_pretrained(folder / "again")
+    mine, other = (load_file(f / "model.safetensors") for f in (folder / "again", folder))
+    assert mine.keys() == other.keys()
+    assert all(torch.equal(mine[name], other[name]) for name in other)
+    mine, other = (transformers.AutoConfig.from_pretrained(f).to_dict() for f in (folder / "again", folder))
+    differing = {name for name in other if mine[name] != other[name]}
+    assert differing <= {"_name_or_path", "dtype", "id2label", "label2id"}, differing
+
+
 def images_of(*sizes: tuple[int, int]) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
     return [torch.randn(2, 3, *size, generator=generator) for size in sizes]
@@ -55,6 +69,11 @@ def their_segformer_config(config: MiTConfig, C: int = 256, num_classes: int = 1
         hidden_sizes=config.d,
         depths=config.depths,
         num_attention_heads=config.num_heads,
+        num_encoder_blocks=len(config.d),
+        sr_ratios=config.sr_ratios,
+        patch_sizes=config.kernel_sizes,
+        strides=config.strides,
+        mlp_ratios=[4] * len(config.d),
         decoder_hidden_size=C,
         num_labels=num_classes,
     )
@@ -64,6 +83,7 @@ def test_vit_b16_classifier(tmp_path):
     theirs = perturb(ViTForImageClassification(transformers.ViTConfig(num_labels=7)))
     theirs.save_pretrained(tmp_path)
     ours = ViT.from_pretrained(tmp_path)
+    assert_filed_alike(ours, tmp_path)
     for images in images_of((224, 224), (32, 96)):
         assert_same(ours, lambda x: theirs(x, interpolate_pos_encoding=True).logits, images[:1])
 
@@ -83,6 +103,7 @@ def test_dino_vit_s8(tmp_path):
     theirs = perturb(ViTModel(config, add_pooling_layer=False))
     theirs.save_pretrained(tmp_path)
     ours = ViT.from_pretrained(tmp_path)
+    assert_filed_alike(ours, tmp_path)
     for images in images_of((64, 64), (32, 80)):
         assert_same(ours.tokens, lambda x: theirs(x, interpolate_pos_encoding=True).last_hidden_state, images)
     theirs.set_attn_implementation("eager")  # the form of theirs that keeps its attention maps
@@ -98,6 +119,7 @@ def test_segformer(name, tmp_path):
     theirs.save_pretrained(tmp_path)
     ours = SegFormer.from_pretrained(tmp_path)
     assert ours.config == config
+    assert_filed_alike(ours, tmp_path)
     for images in images_of((64, 64), (45, 70)):
         assert_same(lambda x: ours(x, upsample=False), lambda x: theirs(x).logits, images, gradients=False)
     # Where one of the decoder's ReLUs is within rounding of 0, its gradient is 0 or 1 by chance: float64 settles that.
@@ -105,12 +127,13 @@ def test_segformer(name, tmp_path):
     assert_same(lambda x: ours(x, upsample=False), lambda x: theirs(x).logits, images.detach().double())
 
 
-@pytest.mark.parametrize("name", ["MiT-B0", "MiT-B1", "MiT-B2"])
-def test_mit_classifier(name, tmp_path):
-    theirs = perturb(SegformerForImageClassification(their_segformer_config(MIT_CONFIGS[name])))
+@pytest.mark.parametrize("config", [*MIT_CONFIGS.values(), SMALL_IMAGES], ids=[*MIT_CONFIGS, "for small images"])
+def test_mit_classifier(config, tmp_path):
+    theirs = perturb(SegformerForImageClassification(their_segformer_config(config)))
     theirs.save_pretrained(tmp_path)
     ours = MiT.from_pretrained(tmp_path)
-    assert ours.config == MIT_CONFIGS[name]
+    assert ours.config == config
+    assert_filed_alike(ours, tmp_path)
     for images in images_of((64, 64), (45, 70)):
         assert_same(ours, lambda x: theirs(x).logits, images)
 
@@ -127,6 +150,11 @@ def test_mit_classifier(name, tmp_path):
             lambda output: output.last_hidden_state.mean(dim=(2, 3)),
         ),
         (SegFormer(TINY_SEGFORMER), SegformerForSemanticSegmentation, lambda output: output.logits),
+        (
+            SegFormer(SegFormerConfig(replace(SMALL_IMAGES, num_classes=0), 12, 5)),
+            SegformerForSemanticSegmentation,
+            lambda output: output.logits,
+        ),
     ],
 )
 def test_what_is_saved_loads_in_transformers(ours, kind, read, tmp_path):

@@ -1,4 +1,4 @@
-"""SegFormer's All-MLP decoder: four feature maps in, a score for every class and pixel out.
+"""SegFormer's All-MLP decoder: a pyramid of feature maps in, a score for every class and pixel out.
 
 Lecture: "SegFormer Decoder (All-MLP Head)".
 Paper: Xie et al., "SegFormer", 2021, section 3.2.
@@ -58,7 +58,7 @@ class AllMLPDecoder(nn.Module):
     so `forward` fuses the small maps before it upsamples them, and the 4C channels are never stored.
 
     Args:
-        d: embedding dimensions of the four maps.
+        d: embedding dimensions of the maps, four in the published sizes.
         C: channels in between.
         num_classes: N_classes.
         dropout: rate at which whole channels are dropped before the classifier.
@@ -68,7 +68,7 @@ class AllMLPDecoder(nn.Module):
     Source: lecture, "SegFormer Decoder (All-MLP Head)", steps 1 to 4.
     """
 
-    def __init__(self, d: tuple[int, int, int, int], C: int, num_classes: int, *, dropout: float = 0.1):
+    def __init__(self, d: tuple[int, ...], C: int, num_classes: int, *, dropout: float = 0.1):
         super().__init__()
         self.project = nn.ModuleList(nn.Linear(d_i, C) for d_i in d)
         self.fuse = nn.Linear(len(d) * C, C, bias=False)  # takes F̂_4 first and F̂_1 last, as the published weights do
@@ -77,7 +77,7 @@ class AllMLPDecoder(nn.Module):
         self.classify = Linear(C, num_classes)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        W = self.fuse.weight  # (C, 4C)
+        W = self.fuse.weight  # (C, 4C) for four maps
         b = W @ torch.cat([L_i.bias for L_i in reversed(self.project)])  # Σ_i W_i b_i, (C,)
         if self.training:
             return self._predict(self.norm(self._fuse(features, W, b)))
@@ -89,8 +89,9 @@ class AllMLPDecoder(nn.Module):
     def _fuse(self, features: list[Tensor], W: Tensor, b: Tensor) -> Tensor:
         """Σ_i up((W_i L_i) F_i) + b: four maps (B, d_i, H_i, W_i) -> (B, C, H_1, W_1)."""
         B, _, H_1, W_1 = features[0].shape
-        matrices = [W_i @ L_i.weight for W_i, L_i in zip(W.chunk(4, dim=1)[::-1], self.project, strict=True)]
-        biases = [None, None, None, b]  # up(b) = b: the smallest map carries it
+        blocks = W.chunk(len(features), dim=1)[::-1]  # W_1, W_2, ..., each (C, C)
+        matrices = [W_i @ L_i.weight for W_i, L_i in zip(blocks, self.project, strict=True)]
+        biases = [None] * (len(features) - 1) + [b]  # up(b) = b: the smallest map carries it
         maps = [
             linear(F_i.movedim(1, -1), matrix, bias)
             for F_i, matrix, bias in zip(features, matrices, biases, strict=True)

@@ -1,10 +1,12 @@
-"""The Mix Transformer (MiT), SegFormer's encoder: four stages, each at half the resolution of the one before.
+"""The Mix Transformer (MiT), SegFormer's encoder: a few stages, each at half the resolution of the one before.
 
 Lecture: "SegFormer Encoder: What Changes from ViT?", "SegFormer Encoder: Complete Architecture".
 Paper: Xie et al., "SegFormer", 2021, section 3.1 and table 6.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
 import torch
 from torch import Tensor, nn
@@ -16,28 +18,30 @@ from vitlab.overlap_embeddings import OverlapEmbeddings
 from vitlab.published import PublishedModel
 from vitlab.sra import SpatialReductionAttention
 
-KERNEL_SIZES = (7, 3, 3, 3)
-STRIDES = (4, 2, 2, 2)
-
 
 @dataclass(frozen=True)
 class MiTConfig:
     """The numbers that make a MiT; a tuple has one number a stage.
+
+    The published models have four stages. Small images want fewer, with smaller strides.
 
     Attributes:
         d: embedding dimensions, the lecture's channels C_1 ... C_4.
         depths: blocks.
         num_heads: heads of the attention; each divides its d.
         sr_ratios: R of the attention.
+        kernel_sizes, strides: k, odd, and s of the overlapping patches.
         num_classes: outputs of the classification head; 0 for a model without one.
         channels: C of the images.
         drop_path: stochastic depth of the last block of all.
     """
 
-    d: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int]
-    num_heads: tuple[int, int, int, int] = (1, 2, 5, 8)
-    sr_ratios: tuple[int, int, int, int] = (8, 4, 2, 1)
+    d: tuple[int, ...]
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...] = (1, 2, 5, 8)
+    sr_ratios: tuple[int, ...] = (8, 4, 2, 1)
+    kernel_sizes: tuple[int, ...] = (7, 3, 3, 3)
+    strides: tuple[int, ...] = (4, 2, 2, 2)
     num_classes: int = 1000
     channels: int = 3
     drop_path: float = 0.1
@@ -99,9 +103,9 @@ class Stage(nn.Module):
 
 
 class MiT(PublishedModel):
-    """Four stages; with a head, a classifier.
+    """A few stages, published with four; with a head, a classifier.
 
-        F_i = Stage_i(F_{i-1}),    F_0 = x,    y = mean(F_4) W + b
+        F_i = Stage_i(F_{i-1}),    F_0 = x,    y = mean(F_last) W + b
 
     Set `model.gradient_checkpointing = True` to train with less memory and more time.
 
@@ -110,12 +114,12 @@ class MiT(PublishedModel):
     Args:
         config: its numbers. `MiT.from_config("MiT-B0")` takes the published ones.
 
-    Shapes: (B, C, H, W) -> (B, num_classes), or (B, d_4) for a model without a head. `features` gives the pyramid.
-    Any H and W from 29 up.
+    Shapes: (B, C, H, W) -> (B, num_classes), or (B, d_last) for a model without a head. `features` gives the pyramid.
+    Any H and W from 29 up, in the published sizes.
 
     Raises:
-        ValueError: if a d is not a multiple of its number of heads, or an image has another number of channels or is
-            too small.
+        ValueError: if the tuples of the config differ in length, a d is not a multiple of its number of heads, or an
+            image has another number of channels or is too small.
 
     Source: lecture, "SegFormer Encoder: Complete Architecture".
     """
@@ -125,6 +129,10 @@ class MiT(PublishedModel):
     def __init__(self, config: MiTConfig):
         super().__init__()
         self.config = config
+        lengths = {name: len(value) for name, value in vars(config).items() if isinstance(value, tuple)}
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise ValueError(f"every stage needs one number of each kind, but there are: {found}.")
         rates = iter(drop_path_rates(config.drop_path, sum(config.depths)))
         channels = (config.channels, *config.d)
         self.stages = nn.ModuleList(
@@ -133,24 +141,28 @@ class MiT(PublishedModel):
                 config.d[i],
                 num_heads=config.num_heads[i],
                 sr_ratio=config.sr_ratios[i],
-                kernel_size=KERNEL_SIZES[i],
-                stride=STRIDES[i],
+                kernel_size=config.kernel_sizes[i],
+                stride=config.strides[i],
                 drop_path=[next(rates) for _ in range(config.depths[i])],
             )
-            for i in range(4)
+            for i in range(len(config.d))
         )
         self.gradient_checkpointing = False
         self.head = nn.Linear(config.d[-1], config.num_classes) if config.num_classes else None
         self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        y = self.features(images)[-1].mean(dim=(2, 3))  # (B, d_4)
+        y = self.features(images)[-1].mean(dim=(2, 3))  # (B, d_last)
         return y if self.head is None else self.head(y)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The pyramid F_1 ... F_4: (B, C, H, W) -> (B, d_i, H_i, W_i), H_i = ⌈H / 2^{i+1}⌉ and W_i likewise."""
-        # Stage 1 must leave at least R x R tokens for its attention: ⌈H/s⌉ >= R.
-        smallest = STRIDES[0] * (self.config.sr_ratios[0] - 1) + 1
+        """The pyramid F_1, F_2, ...: (B, C, H, W) -> (B, d_i, H_i, W_i).
+
+        H_i = ⌈H_{i-1} / s_i⌉, in the published sizes ⌈H / 2^{i+1}⌉, and W_i likewise.
+        """
+        # Every stage must leave at least R x R tokens for its attention: ⌈H / (s_1 ... s_i)⌉ >= R_i.
+        steps = accumulate(self.config.strides, mul)  # s_1, s_1 s_2, ...
+        smallest = max(step * (R - 1) + 1 for step, R in zip(steps, self.config.sr_ratios, strict=True))
         if images.ndim != 4:
             raise ValueError(f"images must be (B, C, H, W), but these have the shape {tuple(images.shape)}.")
         if min(images.shape[-2:]) < smallest:

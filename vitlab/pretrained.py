@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vitlab.mit import KERNEL_SIZES, STRIDES, MiT, MiTConfig
+from vitlab.mit import MiT, MiTConfig
 from vitlab.segformer import SegFormer, SegFormerConfig
 from vitlab.vit import ViT, ViTConfig
 
@@ -311,18 +311,14 @@ def _write_vit(model: ViT) -> dict:
 
 
 def _read_mit(settings: dict, tensors: dict[str, Tensor]) -> MiTConfig:
-    _require(
-        settings,
-        hidden_act="gelu",
-        mlp_ratios=[4, 4, 4, 4],
-        patch_sizes=list(KERNEL_SIZES),
-        strides=list(STRIDES),
-    )
+    _require(settings, hidden_act="gelu", mlp_ratios=[4] * len(settings["hidden_sizes"]))
     return MiTConfig(
         d=tuple(settings["hidden_sizes"]),
         depths=tuple(settings["depths"]),
         num_heads=tuple(settings["num_attention_heads"]),
         sr_ratios=tuple(settings["sr_ratios"]),
+        kernel_sizes=tuple(settings["patch_sizes"]),
+        strides=tuple(settings["strides"]),
         num_classes=_num_labels(settings) if settings["architectures"][0] == "SegformerForImageClassification" else 0,
         channels=settings["num_channels"],
         drop_path=settings["drop_path_rate"],
@@ -334,6 +330,7 @@ def _write_mit(model: MiT) -> dict:
     return {
         "architectures": ["SegformerForImageClassification" if config.num_classes else "SegformerModel"],
         "model_type": "segformer",
+        "num_encoder_blocks": len(config.d),
         "hidden_sizes": list(config.d),
         "depths": list(config.depths),
         "num_attention_heads": list(config.num_heads),
@@ -341,9 +338,9 @@ def _write_mit(model: MiT) -> dict:
         "num_channels": config.channels,
         "drop_path_rate": config.drop_path,
         "hidden_act": "gelu",
-        "mlp_ratios": [4, 4, 4, 4],
-        "patch_sizes": list(KERNEL_SIZES),
-        "strides": list(STRIDES),
+        "mlp_ratios": [4] * len(config.d),
+        "patch_sizes": list(config.kernel_sizes),
+        "strides": list(config.strides),
         **_labels(config.num_classes),
     }
 

@@ -1,0 +1,21 @@
+"""Data sets, one file each, behind one small interface: `load(name)` gives a `Dataset`."""
+
+from importlib import import_module
+
+from vitlab.data.dataset import IGNORE, Card, DataError, Dataset, Split
+
+NAMES = ("digits", "shapes", "cifar10", "cifar100", "ade20k", "folder")
+
+__all__ = ["IGNORE", "NAMES", "Card", "DataError", "Dataset", "Split", "load"]
+
+
+def load(name: str, **options) -> Dataset:
+    """A data set by its name; `options` are those of its file's `load`.
+
+    Raises:
+        DataError: if there is no such data set or option, or it cannot be had.
+    """
+    if name not in NAMES:
+        raise DataError(f"there is no data set {name!r}; these exist: {', '.join(NAMES)}.")
+    module = "cifar" if name.startswith("cifar") else name
+    return import_module(f"vitlab.data.{module}").load(**({"name": name} if module == "cifar" else {}) | options)
