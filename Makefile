@@ -32,7 +32,7 @@ exercises: $(BUILD)/exercises
 	@echo "[1/4] The environment in .venv (PyTorch and Jupyter: a few minutes)"
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Try: make course PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[book,grading,train,dev]' \
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[book,grading,dev]' \
 		| grep --line-buffered -E '^(Collecting|Installing|Successfully)' | cut -c1-100
 	@$(BIN)/python -c 'import vitlab, nbgrader, jupyter_book'
 	@touch $@

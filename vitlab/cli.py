@@ -1,11 +1,22 @@
 """The command `vitlab`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Vision Transformers, from patches to pixels.", no_args_is_help=True, add_completion=False)
+# Heavy modules are imported inside the commands: torch alone takes seconds, and --help should not wait for it.
+
+app = typer.Typer(
+    help="Vision Transformers, from patches to pixels.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RESULTS = Path("book/results")
 
 
 @app.callback()
@@ -13,13 +24,125 @@ def main() -> None:
     """Vision Transformers, from patches to pixels."""
 
 
+@contextmanager
+def faults_in_a_sentence() -> Iterator[None]:
+    """Print what a user can put right as one sentence, without a traceback."""
+    from vitlab.data import DataError
+    from vitlab.pretrained import CheckpointError
+    from vitlab.training import TrainingError
+
+    try:
+        yield
+    except (DataError, CheckpointError, TrainingError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(help="What to train: digits, shapes, cifar10, cifar100, ade20k, ... or a TOML file of yours."),
+    ] = "digits",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the run. [default: runs/RECIPE] If it holds the same run, interrupted, it goes on."
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Another random beginning. [default: the recipe's]")] = None,
+    steps: Annotated[int | None, typer.Option(help="More or fewer updates of the weights.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images an update; fewer need less memory.")] = None,
+    lr: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+) -> None:
+    """Train a model. Interrupt it whenever you like: the same command goes on from the last checkpoint.
+
+    The folder receives metrics.json, log.jsonl, curves.png, the model in model/ and checkpoint.safetensors. For several
+    GPUs or machines put `accelerate launch -m` before `vitlab train`.
+    """
+    with faults_in_a_sentence():
+        from vitlab import training
+        from vitlab.training.evaluation import main_score
+
+        chosen = training.read_recipe(recipe, seed=seed, steps=steps, batch_size=batch_size, lr=lr)
+        folder = out or Path("runs") / chosen.name
+        metrics = training.train(chosen, folder)
+        name, score = main_score(metrics)
+        typer.echo(f"{name.replace('_', ' ')} {score:.2%} after {metrics['seconds']:.0f} s; written to {folder}")
+
+
+@app.command()
+def results(
+    recipes: Annotated[list[str], typer.Argument(help="Recipes to train, such as digits shapes.")],
+    seeds: Annotated[int, typer.Option(min=1, help="How many runs of each, with the seeds 0, 1, ...")] = 3,
+    out: Annotated[Path, typer.Option(help="Folder for RECIPE.json.")] = RESULTS,
+    runs: Annotated[Path, typer.Option(help="Folder for the runs themselves.")] = Path("runs"),
+) -> None:
+    """Train recipes with several seeds, and write what they reach, with its spread, to RECIPE.json."""
+    with faults_in_a_sentence():
+        from vitlab import training
+        from vitlab.training.run import summarize, write_json
+
+        for name in recipes:
+            chosen = [training.read_recipe(name, seed=seed) for seed in range(seeds)]
+            summary = summarize([training.train(r, runs / f"{r.name}-{r.seed}") for r in chosen])
+            path = out / f"{chosen[0].name}.json"
+            write_json(path, summary)
+            spread = f" ± {summary['deviation']:.2%}" if summary["deviation"] is not None else ""
+            typer.echo(f"{name}: {summary['score'].replace('_', ' ')} {summary['mean']:.2%}{spread}; written to {path}")
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="A folder that `vitlab train` wrote, or a name on the hub.")],
+    dataset: Annotated[
+        str, typer.Argument(help="digits, shapes, cifar10, cifar100, ade20k, or a recipe whose data are meant.")
+    ],
+) -> None:
+    """Test a trained or published model on the test images of a data set."""
+    with faults_in_a_sentence():
+        from vitlab.training.run import evaluate_checkpoint
+
+        for name, value in evaluate_checkpoint(checkpoint, dataset).items():
+            if isinstance(value, dict):
+                for each, number in value.items():
+                    typer.echo(f"  {each}: " + ("not there" if number is None else f"{number:.2%}"))
+            else:
+                typer.echo(f"{name.replace('_', ' ')} {value:.2%}")
+
+
+@app.command()
+def predict(
+    checkpoint: Annotated[str, typer.Argument(help="A folder that `vitlab train` wrote, or a name on the hub.")],
+    image: Annotated[Path, typer.Argument(help="A picture.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The overlay of a segmentation. [default: beside the picture, as NAME-classes.png]"),
+    ] = None,
+) -> None:
+    """Say what a picture shows: the likeliest classes, or a coloured overlay with its legend."""
+    with faults_in_a_sentence():
+        from vitlab.prediction import draw_overlay, read_picture, read_predictor
+
+        predictor, picture = read_predictor(checkpoint), read_picture(image)
+        probabilities = predictor(picture)
+        if probabilities.ndim == 1:
+            for i in probabilities.argsort(descending=True)[:5].tolist():
+                typer.echo(f"{probabilities[i]:7.2%}  {predictor.classes[i]}")
+        else:
+            path = out or image.with_name(f"{image.stem}-classes.png")
+            for name, part in draw_overlay(picture, probabilities, predictor, path).items():
+                typer.echo(f"{part:7.2%}  {name}")
+            typer.echo(f"Written: {path}")
+
+
 @app.command()
 def bench(
-    out: Annotated[Path, typer.Option(help="Folder for throughput.json and throughput.png.")] = Path("book/results"),
+    out: Annotated[Path, typer.Option(help="Folder for throughput.json and throughput.png.")] = RESULTS,
     rounds: Annotated[int, typer.Option(min=2, help="How often each implementation takes its turn.")] = 9,
 ) -> None:
     """Measure speed and memory beside transformers (and timm, where it imports). Takes some minutes."""
-    from vitlab import bench as benchmark  # here, because it needs torch, which takes seconds to import
+    from vitlab import bench as benchmark
 
     benchmark.run(out, rounds, say=typer.echo)
     typer.echo(f"Written: {out / 'throughput.json'}, {out / 'throughput.png'}")

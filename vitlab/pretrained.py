@@ -10,7 +10,7 @@ A folder that `save_pretrained` writes loads in `transformers`, and the other wa
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,14 +84,21 @@ def load_pretrained(model: nn.Module, id_or_folder: str | Path, *, with_head: bo
     _load(model, tensors, str(id_or_folder), with_head=with_head)
 
 
-def save_pretrained(model: nn.Module, folder: str | Path) -> None:
+def save_pretrained(model: nn.Module, folder: str | Path, *, classes: Sequence[str] | None = None) -> None:
     """Write config.json and model.safetensors, which `from_pretrained` and `transformers` read.
+
+    Args:
+        model: a ViT, MiT or SegFormer.
+        folder: made where it does not exist.
+        classes: the names of the model's outputs; "LABEL_0" and so on where not given.
 
     Raises:
         CheckpointError: if `transformers` has no model that computes the same: mean pooling, or a head behind a pooler.
     """
     form = FORMS[type(model)]
     settings = form.write_config(model)
+    if classes is not None:
+        settings |= _labels(classes)
     names = file_names(model)
     tensors = {names[own]: as_filed(own, tensor).contiguous() for own, tensor in model.state_dict().items()}
     folder = Path(folder)
@@ -106,11 +113,23 @@ def read_checkpoint(id_or_folder: str | Path) -> tuple[dict, dict[str, Tensor]]:
     Raises:
         CheckpointError: if they cannot be found, reached or read.
     """
-    config_file, weights_file = (_locate(id_or_folder, name) for name in (CONFIG_FILE, WEIGHTS_FILE))
+    settings = read_settings(id_or_folder, CONFIG_FILE)
     try:
-        return dict(json.loads(config_file.read_text(encoding="utf-8"))), load_file(weights_file)
-    except (ValueError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f"the checkpoint {id_or_folder} is damaged: {error}") from error
+        return settings, load_file(_locate(id_or_folder, WEIGHTS_FILE))
+    except (ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{WEIGHTS_FILE} of {id_or_folder} is damaged: {error}") from error
+
+
+def read_settings(id_or_folder: str | Path, name: str) -> dict:
+    """What a JSON file of a checkpoint holds.
+
+    Raises:
+        CheckpointError: if it cannot be found, reached or read.
+    """
+    try:
+        return dict(json.loads(_locate(id_or_folder, name).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{name} of {id_or_folder} is damaged: {error}") from error
 
 
 def _locate(id_or_folder: str | Path, name: str) -> Path:
@@ -253,8 +272,7 @@ def _num_labels(settings: dict) -> int:
     return len(settings["id2label"]) if "id2label" in settings else settings.get("num_labels", 2)
 
 
-def _labels(num_classes: int) -> dict:
-    names = [f"LABEL_{i}" for i in range(num_classes)]
+def _labels(names: Sequence[str]) -> dict:
     return {
         "id2label": {str(i): name for i, name in enumerate(names)},
         "label2id": {name: i for i, name in enumerate(names)},
@@ -306,7 +324,7 @@ def _write_vit(model: ViT) -> dict:
         "layer_norm_eps": config.eps,
         "hidden_act": "gelu",
         "qkv_bias": True,
-        **_labels(config.num_classes),
+        **_labels([f"LABEL_{i}" for i in range(config.num_classes)]),
     }
 
 
@@ -341,7 +359,7 @@ def _write_mit(model: MiT) -> dict:
         "mlp_ratios": [4] * len(config.d),
         "patch_sizes": list(config.kernel_sizes),
         "strides": list(config.strides),
-        **_labels(config.num_classes),
+        **_labels([f"LABEL_{i}" for i in range(config.num_classes)]),
     }
 
 
@@ -360,7 +378,7 @@ def _write_segformer(model: SegFormer) -> dict:
         "architectures": ["SegformerForSemanticSegmentation"],
         "decoder_hidden_size": config.C,
         "classifier_dropout_prob": config.dropout,
-        **_labels(config.num_classes),
+        **_labels([f"LABEL_{i}" for i in range(config.num_classes)]),
     }
 
 

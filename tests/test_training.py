@@ -1,0 +1,366 @@
+"""The training loop: it learns, survives every kind of end, and says in a sentence what went wrong."""
+
+import json
+import math
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from vitlab import training
+from vitlab.cli import app
+from vitlab.data import load
+from vitlab.training import Recipe, TrainingError, read_recipe, recipe_names, train
+from vitlab.training.batches import Batches
+from vitlab.training.checkpoint import FILE, written_whole
+from vitlab.training.log import read_log
+from vitlab.training.optimization import learning_rate_factor, parameter_groups, update_average
+from vitlab.training.recipe import augmentation_of, build_model
+
+# A ViT that is too small to be good and takes a second, with everything that draws random numbers.
+TINY = """
+steps = {steps}
+batch_size = 64
+lr = 1e-2
+average = 0.9
+warmup_steps = 5
+evaluations = 2
+[data]
+name = "digits"
+[model]
+kind = "ViT"
+depth = 2
+d = 16
+num_heads = 2
+patch_size = 4
+image_size = 8
+channels = 1
+drop_path = {drop_path}
+[augmentation]
+crop_padding = 1
+mixup = 0.2
+"""
+SMALL_SEGFORMER = {
+    "kind": "SegFormer",
+    "C": 16,
+    "encoder": {
+        "d": (8, 16),
+        "depths": (1, 1),
+        "num_heads": (1, 2),
+        "sr_ratios": (2, 1),
+        "kernel_sizes": (3, 3),
+        "strides": (2, 2),
+    },
+}
+
+
+def tiny(folder: Path, *, steps: int = 60, drop_path: float = 0.2) -> Recipe:
+    path = folder / "tiny.toml"
+    path.write_text(TINY.format(steps=steps, drop_path=drop_path))
+    return read_recipe(str(path))
+
+
+def small_segmentation(**changes) -> Recipe:
+    data = {"name": "shapes", "images": 16, "test_images": 4, "size": 32}
+    return Recipe("small", data, SMALL_SEGFORMER, **({"steps": 6, "batch_size": 4, "lr": 1e-3} | changes))
+
+
+def run_alone(recipe: Recipe, folder: Path) -> None:
+    torch.set_num_threads(1)
+    train(recipe, folder, checkpoint_seconds=0.05)
+
+
+def test_a_vit_learns_the_digits(tmp_path):
+    metrics = train(tiny(tmp_path, steps=300, drop_path=0.0), tmp_path / "run")
+    assert metrics["test_accuracy"] > 0.8
+    assert metrics["seed"] == 0 and metrics["data"]["train"] == 1437
+    assert metrics["where"]["device"] and metrics["where"]["commit"]
+    lines = read_log(tmp_path / "run")
+    assert [line["step"] for line in lines] == list(range(3, 301, 3))
+    assert [line["step"] for line in lines if "test_accuracy" in line] == [150, 300]
+    assert lines[-1]["loss"] < lines[0]["loss"] / 2
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_segformer_learns_shapes(tmp_path):
+    metrics = train(small_segmentation(steps=40, lr=1e-2), tmp_path)
+    lines = read_log(tmp_path)
+    assert lines[-1]["loss"] < lines[0]["loss"] * 0.8
+    assert set(metrics["test_iou"]) == set(load("shapes", images=1, test_images=1).classes)
+
+
+def start(recipe: Recipe, folder: Path) -> multiprocessing.Process:
+    """Train in a process of its own, which can be killed."""
+    context = multiprocessing.get_context("forkserver")
+    slow_to_import = ["vitlab.training", "vitlab.data.digits", "matplotlib.figure", "torch._dynamo", "test_training"]
+    context.set_forkserver_preload(slow_to_import)
+    process = context.Process(target=run_alone, args=(recipe, folder))
+    process.start()
+    return process
+
+
+def without_times(folder: Path) -> list[dict]:
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in read_log(folder)]
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory) -> Path:
+    """A run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("whole")
+    process = start(tiny(folder), folder / "run")
+    process.join()
+    assert process.exitcode == 0
+    return folder / "run"
+
+
+@pytest.mark.parametrize("once", range(10))
+def test_a_killed_run_ends_with_the_same_bits(once, whole_run, tmp_path):
+    recipe, folder = tiny(tmp_path), tmp_path / "run"
+    killed, log = start(recipe, folder), folder / "log.jsonl"
+    chance = random.Random(once)
+    steps = chance.randrange(1, 50)
+    while not (log.exists() and log.read_text().count("\n") >= steps):
+        assert killed.is_alive(), "it ended before it could be killed"
+        time.sleep(0.001)
+    time.sleep(chance.random() * 0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    again = start(recipe, folder)
+    again.join()
+    assert again.exitcode == 0
+
+    expected, found = load_file(whole_run / FILE), load_file(folder / FILE)
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, found[name]), name
+    assert without_times(whole_run) == without_times(folder)
+
+
+def test_two_processes_give_the_losses_of_one(tmp_path):
+    # Without stochastic depth: each process draws its own, as several GPUs do.
+    tiny(tmp_path, steps=20, drop_path=0.0)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    for processes in (1, 2):
+        # What `accelerate launch` starts for several GPUs; on a processor it would start them by MPI instead.
+        command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "vitlab"]
+        command += ["train", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / str(processes))]
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+    one, two = (read_log(tmp_path / folder) for folder in ("1", "2"))
+    assert json.loads((tmp_path / "2" / "metrics.json").read_text())["processes"] == 2
+    assert [line["loss"] for line in one] == pytest.approx([line["loss"] for line in two], rel=1e-4)
+    assert one[-1]["test_accuracy"] == pytest.approx(two[-1]["test_accuracy"], abs=0.01)
+
+
+def test_an_epoch_takes_every_image_once():
+    recipe = Recipe("r", {}, {}, steps=10, batch_size=100, lr=1.0)
+    dataset = load("digits")
+    batches = Batches(recipe, dataset, augmentation_of(recipe, dataset))
+    indices = torch.cat([torch.from_numpy(batches.indices(step)) for step in range(29)])
+    n = len(dataset.train)
+    assert sorted(indices[:n].tolist()) == sorted(indices[n : 2 * n].tolist()) == list(range(n))
+    assert indices[:n].tolist() != indices[n : 2 * n].tolist()
+
+
+def test_processes_share_the_batch():
+    recipe = Recipe("r", {}, {}, steps=10, batch_size=8, lr=1.0, augmentation={"crop_padding": 1, "mixup": 0.5})
+    dataset = load("digits")
+    augmentation = augmentation_of(recipe, dataset)
+    images, targets = Batches(recipe, dataset, augmentation)(3)
+    parts = [Batches(recipe, dataset, augmentation, rank, 2)(3) for rank in range(2)]
+    assert torch.equal(images, torch.cat([part[0] for part in parts]))
+    assert torch.equal(targets, torch.cat([part[1] for part in parts]))
+    with pytest.raises(TrainingError, match="batch_size is 8, but .* must be a multiple of 6"):
+        Batches(recipe, dataset, augmentation, 0, 3)
+    with pytest.raises(TrainingError, match="there are only 1437 images"):
+        Batches(Recipe("r", {}, {}, 1, 2000, 1.0), dataset, augmentation)
+
+
+@pytest.mark.parametrize("schedule, middle", [("cosine", 0.5), ("poly", 0.5)])
+def test_the_learning_rate_rises_and_falls(schedule, middle):
+    recipe = Recipe("r", {}, {}, steps=110, batch_size=2, lr=1.0, warmup_steps=10, schedule=schedule)
+    factors = [learning_rate_factor(step, recipe) for step in range(110)]
+    assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert factors[10] == 1 and factors[60] == pytest.approx(middle) and 0 < factors[-1] < 0.02
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    quarter = (1 + math.cos(math.pi / 4)) / 2 if schedule == "cosine" else 0.75
+    assert factors[35] == pytest.approx(quarter)
+
+
+def test_each_layer_has_its_learning_rate_and_decay(tmp_path):
+    recipe = tiny(tmp_path)
+    recipe = Recipe(**(vars(recipe) | {"lr": 1.0, "layer_lr_decay": 0.5, "head_lr_factor": 10.0}))
+    model = build_model(recipe, load("digits"))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {
+        names[id(parameter)]: (group["peak_lr"], group["weight_decay"])
+        for group in parameter_groups(model, recipe)
+        for parameter in group["params"]
+    }
+    assert len(found) == len(names)
+    assert found["embeddings.class_embedding"] == (0.125, 0)
+    assert found["embeddings.position_embedding"] == (0.125, 0)
+    assert found["encoder.blocks.0.attention.query.weight"] == (0.25, 0.05)
+    assert found["encoder.blocks.1.ffn.expand.bias"] == (0.5, 0)
+    assert found["encoder.norm.gamma"] == (0.5, 0)
+    assert found["head.weight"] == (10, 0.05)
+
+
+def test_the_average_follows_the_weights():
+    model, average = torch.nn.BatchNorm1d(1), torch.nn.BatchNorm1d(1)
+    with torch.no_grad():
+        model.weight.fill_(3.0)
+    model.num_batches_tracked += 7
+    update_average(average, model, keep=0.75, step=1000)
+    assert average.weight.item() == pytest.approx(0.75 * 1 + 0.25 * 3)
+    assert average.num_batches_tracked == 7
+    update_average(average, model, keep=0.999, step=0)  # at first it keeps a tenth
+    assert average.weight.item() == pytest.approx(0.1 * 1.5 + 0.9 * 3)
+
+
+def test_another_recipe_does_not_go_on_in_the_same_folder(tmp_path):
+    run_alone(tiny(tmp_path, steps=6), tmp_path / "run")
+    with pytest.raises(TrainingError, match=r"holds a run with steps = 6, but now it is 8: choose another folder"):
+        train(tiny(tmp_path, steps=8), tmp_path / "run")
+    (tmp_path / "run" / FILE).write_bytes(b"nothing of use")
+    with pytest.raises(TrainingError, match="is damaged"):
+        train(tiny(tmp_path, steps=6), tmp_path / "run")
+
+
+def test_a_finished_run_is_not_computed_again(tmp_path):
+    first = train(tiny(tmp_path, steps=6), tmp_path / "run")
+    again = train(tiny(tmp_path, steps=6), tmp_path / "run")
+    assert first["seconds"] == again["seconds"] and first["test_accuracy"] == again["test_accuracy"]
+
+
+def test_a_loss_that_is_no_number_is_explained_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    recipe = tiny(tmp_path, steps=20)
+    healthy = Batches.__call__
+
+    def call(self, step):
+        images, targets = healthy(self, step)
+        return (images * math.inf if step >= 10 else images), targets
+
+    monkeypatch.setattr(Batches, "__call__", call)
+    with pytest.raises(TrainingError, match=r"not a number any more, 11 steps after .* \(--lr 0.003\)"):
+        train(recipe, tmp_path / "run", checkpoint_seconds=0)
+    assert all(t.isfinite().all() for t in load_file(tmp_path / "run" / FILE).values())
+
+
+def test_too_little_memory_is_explained(tmp_path, monkeypatch):
+    def call(self, step):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(Batches, "__call__", call)
+    with pytest.raises(TrainingError, match="too small for 64 images at a time: try --batch-size 32"):
+        train(tiny(tmp_path), tmp_path / "run")
+
+
+def test_a_file_is_the_old_one_or_the_new_one(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(OSError, match="no room"), written_whole(path) as draft:
+        draft.write_text("ne")
+        raise OSError("no room")
+    assert path.read_text() == "old"
+    with written_whole(path) as draft:
+        draft.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "old, new, sentence",
+    [
+        ("lr = 1e-2", "learning_rate = 1e-2", "an entry 'learning_rate' that nobody reads"),
+        ("warmup_steps", "warm_up_steps", "did you mean 'warmup_steps'"),
+        ("lr = 1e-2", "", "has no 'lr', which every recipe needs"),
+        ("steps = 60", 'steps = "60"', "steps is '60', but it must be of type int"),
+        ("steps = 60", "steps = 0", "steps is 0, but it must be above 0"),
+        ("warmup_steps = 5", "warmup_steps = 60", "from 0 to below the 60 steps"),
+        ("evaluations = 2", 'schedule = "linear"', 'must be "cosine" or "poly"'),
+        ("steps = 60", "steps = ", "is no TOML file"),
+        ('kind = "ViT"', 'kind = "ViTT"', "there is no kind 'ViTT'; these exist: ViT, MiT, SegFormer, UNet"),
+        ('kind = "ViT"', "", r"\[model\] has no 'kind'"),
+        ("num_heads = 2", "num_heads = 3", "makes no ViT: d = 16 is not a multiple of num_heads = 3"),
+        ("num_heads = 2", "heads = 2", "makes no ViT: .*heads"),
+        ("crop_padding = 1", "croppadding = 1", "did you mean 'crop_padding'"),
+    ],
+)
+def test_a_wrong_recipe_is_explained(old, new, sentence, tmp_path):
+    text = TINY.format(steps=60, drop_path=0)
+    assert old in text
+    path = tmp_path / "wrong.toml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(TrainingError, match=sentence):
+        train(read_recipe(str(path)), tmp_path / "run")
+
+
+def test_every_recipe_of_the_package_can_be_read():
+    for name in recipe_names():
+        assert read_recipe(name).name == name
+    with pytest.raises(TrainingError, match=r"there is no recipe 'digit': give a TOML file, or one of .*digits"):
+        read_recipe("digit")
+
+
+def test_the_command_trains_evaluates_and_predicts(tmp_path):
+    tiny(tmp_path, steps=20)
+    runner = CliRunner()
+    run = tmp_path / "run"
+    done = runner.invoke(app, ["train", str(tmp_path / "tiny.toml"), "--out", str(run)])
+    assert done.exit_code == 0, done.output
+    score = f"test accuracy {json.loads((run / 'metrics.json').read_text())['test_accuracy']:.2%}"
+    assert score in done.output
+    done = runner.invoke(app, ["evaluate", str(run), "digits"])
+    assert done.output.strip() == score
+
+    from PIL import Image
+
+    Image.fromarray(load("digits").test.images[0, 0].numpy()).save(tmp_path / "digit.png")
+    done = runner.invoke(app, ["predict", str(run), str(tmp_path / "digit.png")])
+    assert done.exit_code == 0 and len(done.output.splitlines()) == 5
+
+    for arguments, sentence in (
+        (["predict", str(run), str(tmp_path / "tiny.toml")], "is no picture"),
+        (["evaluate", str(run), "shapes"], "tells 10 classes apart, but shapes has 6"),
+        (["evaluate", str(run), "digit"], "no recipe 'digit'"),
+        (["train", "digit"], "no recipe 'digit'"),
+        (["evaluate", str(tmp_path), "digits"], "has no config.json"),
+    ):
+        done = runner.invoke(app, arguments)
+        assert done.exit_code == 1 and sentence in done.output and "Traceback" not in done.output
+
+
+def test_a_segmentation_is_drawn_over_the_picture(tmp_path):
+    from PIL import Image
+
+    train(small_segmentation(), tmp_path / "run")
+    Image.fromarray(load("shapes", images=1, test_images=1).train.images[0].permute(1, 2, 0).numpy()).save(
+        tmp_path / "scene.png"
+    )
+    done = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), str(tmp_path / "scene.png")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "scene-classes.png").read_bytes().startswith(b"\x89PNG")
+    assert "%" in done.output
+
+
+def test_without_arguments_the_digits_are_trained(monkeypatch, tmp_path):
+    trained = []
+
+    def instead(recipe, folder):
+        trained.append((recipe, folder))
+        return {"test_accuracy": 1.0, "seconds": 0.0}
+
+    monkeypatch.setattr(training, "train", instead)
+    assert CliRunner().invoke(app, ["train"]).exit_code == 0
+    assert trained == [(read_recipe("digits"), Path("runs/digits"))]

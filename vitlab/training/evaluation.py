@@ -1,0 +1,72 @@
+"""How good a model is on images it has never seen: one pass over them, counted in a confusion matrix."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitlab.data import Dataset, Split
+from vitlab.segmentation.metrics import ConfusionMatrix
+
+
+def normalize(images: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """(images - mean) / deviation for each channel: (B, C, H, W), in 0 ... 1, -> the same shape."""
+    return (images - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    num_classes: int,
+    mean: Tensor,
+    deviation: Tensor,
+    *,
+    batch_size: int = 256,
+    part: tuple[int, int] = (0, 1),
+) -> ConfusionMatrix:
+    """Predict every image, or one part of them, and count.
+
+    Args:
+        model: a classifier, (B, C, H, W) -> (B, N), or a segmentation, -> (B, N, H, W), in evaluation mode.
+        split: the images and their labels, on the device of the model.
+        num_classes: N.
+        mean, deviation: (C,), of the images that the model was trained on, scaled to 0 ... 1.
+        batch_size: images at a time; images of different sizes go one at a time.
+        part: (i, k): only every k-th batch from the i-th on, for k processes that share the work.
+
+    Returns:
+        The counts; an image's class counts like a pixel's.
+    """
+    matrix = ConfusionMatrix(num_classes)
+    size = batch_size if isinstance(split.images, Tensor) else 1
+    first, parts = part
+    for start in range(first * size, len(split), parts * size):
+        images, labels = split.images[start : start + size], split.labels[start : start + size]
+        if size == 1:
+            images, labels = images[0][None], labels[0][None]
+        predictions = model(normalize(images.float() / 255, mean, deviation)).argmax(dim=1)
+        matrix.update(predictions, labels)
+    return matrix
+
+
+def scores(matrix: ConfusionMatrix, dataset: Dataset) -> dict[str, Any]:
+    """The numbers that are reported: accuracy of a classification; mIoU, accuracies and IoUs of a segmentation."""
+    if not dataset.is_segmentation:
+        return {"test_accuracy": matrix.pixel_accuracy()}
+    iou = {
+        name: None if value != value else value
+        for name, value in zip(dataset.classes, matrix.iou().tolist(), strict=True)
+    }
+    return {
+        "test_miou": matrix.mean_iou(),
+        "test_pixel_accuracy": matrix.pixel_accuracy(),
+        "test_class_accuracy": matrix.class_accuracy(),
+        "test_iou": iou,  # null where a class occurs nowhere
+    }
+
+
+def main_score(results: dict[str, Any]) -> tuple[str, float]:
+    """The number by which a model is judged, and its name."""
+    name = "test_miou" if "test_miou" in results else "test_accuracy"
+    return name, results[name]

@@ -1,0 +1,113 @@
+"""What a finished training leaves in its folder, and what several of them say together."""
+
+import json
+from pathlib import Path
+from statistics import mean as mean_of
+from statistics import stdev
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitlab.data import NAMES as DATA_NAMES
+from vitlab.data import Dataset, load
+from vitlab.prediction import read_predictor, save_predictor
+from vitlab.pretrained import FORMS
+from vitlab.provenance import provenance
+from vitlab.training.checkpoint import written_whole
+from vitlab.training.evaluation import evaluate, main_score, scores
+from vitlab.training.log import draw_curves, read_log
+from vitlab.training.recipe import Recipe, TrainingError, as_content, read_recipe
+
+METRICS_FILE, CURVES_FILE, MODEL_FOLDER = "metrics.json", "curves.png", "model"
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    with written_whole(path) as draft:
+        draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def finish(
+    folder: Path,
+    recipe: Recipe,
+    dataset: Dataset,
+    average: nn.Module,
+    mean: Tensor,
+    deviation: Tensor,
+    processes: int,
+) -> None:
+    """Write metrics.json, curves.png and model/ from the log and the last average of the weights."""
+    lines = read_log(folder)
+    device = mean.device
+    results = {name: value for name, value in lines[-1].items() if name.startswith("test_")}
+    metrics = {
+        **results,
+        "seconds": lines[-1]["seconds"],
+        "images_per_second": recipe.steps * recipe.batch_size / lines[-1]["seconds"],
+        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
+        "parameters": sum(parameter.numel() for parameter in average.parameters()),
+        "processes": processes,
+        "seed": recipe.seed,
+        "data": {"name": dataset.card.name, "train": len(dataset.train), "test": len(dataset.test)},
+        "recipe": as_content(recipe),
+        "where": provenance(device),
+    }
+    draw_curves(lines, folder / CURVES_FILE)
+    if type(average) in FORMS:  # a U-Net has no published form
+        save_predictor(folder / MODEL_FOLDER, average.cpu(), dataset, mean.cpu(), deviation.cpu())
+    write_json(folder / METRICS_FILE, metrics)
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """What a finished run has reached.
+
+    Raises:
+        TrainingError: if there is no finished run.
+    """
+    try:
+        return json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"{folder} holds no finished run: there is no {METRICS_FILE}.") from error
+
+
+def evaluate_checkpoint(id_or_folder: str, name: str) -> dict[str, Any]:
+    """The scores of a trained or published model on a data set.
+
+    Args:
+        id_or_folder: as in `read_predictor`.
+        name: of a data set, or of a recipe whose data are meant.
+
+    Raises:
+        CheckpointError, DataError: if either cannot be had.
+        TrainingError: if the model's classes are not those of the data.
+    """
+    predictor = read_predictor(id_or_folder)
+    options = {"name": name} if name in DATA_NAMES else read_recipe(name).data
+    dataset = load(**options)
+    if len(predictor.classes) != len(dataset.classes):
+        raise TrainingError(
+            f"{id_or_folder} tells {len(predictor.classes)} classes apart, but {name} has {len(dataset.classes)}."
+        )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    mean, deviation = predictor.mean.to(device), predictor.deviation.to(device)
+    test = dataset.test.to(device)
+    matrix = evaluate(predictor.model.to(device), test, len(dataset.classes), mean, deviation)
+    return scores(matrix, dataset)
+
+
+def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Several runs of one recipe with different seeds: the mean and the spread of what they reached.
+
+    Args:
+        runs: the contents of their metrics.json.
+    """
+    score, _ = main_score(runs[0])
+    reached = [run[score] for run in runs]
+    return {
+        "score": score,
+        "mean": mean_of(reached),
+        "deviation": stdev(reached) if len(reached) > 1 else None,
+        "lowest": min(reached),
+        "slowest_seconds": max(run["seconds"] for run in runs),
+        "runs": runs,
+    }
