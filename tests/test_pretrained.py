@@ -1,9 +1,14 @@
 """Weights travel: what transformers writes computes the same here, and the other way round."""
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -271,6 +276,43 @@ def test_an_unreachable_hub_is_named(monkeypatch, tmp_path):
         ViT.from_pretrained("google/vit-base-patch16-224")
     with pytest.raises(CheckpointError, match="neither a folder nor a name on the hub"):
         ViT.from_pretrained("no such/folder/here")
+
+
+class Hub(SimpleHTTPRequestHandler):
+    """As much of a hub as a download asks for: files of folders NAME/ under /NAME/resolve/main/, with a commit."""
+
+    def translate_path(self, path):
+        return super().translate_path(path.replace("/resolve/main/", "/"))
+
+    def end_headers(self):
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("ETag", f'"{hashlib.sha256(self.path.encode()).hexdigest()}"')
+        super().end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_a_checkpoint_is_downloaded_once_and_then_found_without_a_network(tmp_path):
+    ours = perturb(ViT(TINY_VIT))
+    ours.save_pretrained(tmp_path / "hub" / "somebody" / "tiny-vit")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, directory=tmp_path / "hub"))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    program = "from vitlab import ViT; print(ViT.from_pretrained('somebody/tiny-vit').head.weight.sum().item())"
+    environment = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path)}
+
+    def load(**more: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-c", program], env=environment | more, capture_output=True, text=True, check=False
+        )
+
+    online = load()
+    server.shutdown()
+    server.server_close()
+    offline = load(HF_HUB_OFFLINE="1")
+    for done in (online, offline):
+        assert done.returncode == 0, done.stderr
+        assert float(done.stdout) == pytest.approx(ours.head.weight.sum().item())
 
 
 def test_what_the_format_cannot_say_is_not_saved(tmp_path):

@@ -93,6 +93,19 @@ def results(
 
 
 @app.command()
+def publish(
+    run: Annotated[Path, typer.Argument(help="A folder that `vitlab train` wrote.")],
+    folder: Annotated[Path, typer.Argument(help="Where to, such as vitlab/weights/NAME.")],
+) -> None:
+    """Write the model of a run in float16, with a card: the form in which the package brings trained models."""
+    with faults_in_a_sentence():
+        from vitlab.training import run as runs
+
+        runs.publish(run, folder)
+        typer.echo(f"Written: {folder}")
+
+
+@app.command()
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="A folder that `vitlab train` wrote, or a name on the hub.")],
     dataset: Annotated[

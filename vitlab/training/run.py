@@ -1,6 +1,8 @@
 """What a finished training leaves in its folder, and what several of them say together."""
 
 import json
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 from statistics import mean as mean_of
 from statistics import stdev
@@ -11,8 +13,8 @@ from torch import Tensor, nn
 
 from vitlab.data import NAMES as DATA_NAMES
 from vitlab.data import Dataset, load
-from vitlab.prediction import read_predictor, save_predictor
-from vitlab.pretrained import FORMS
+from vitlab.prediction import PREPROCESSOR_FILE, read_predictor, save_predictor
+from vitlab.pretrained import FORMS, save_pretrained
 from vitlab.provenance import provenance
 from vitlab.training.checkpoint import written_whole
 from vitlab.training.evaluation import evaluate, main_score, scores
@@ -48,7 +50,7 @@ def finish(
         "parameters": sum(parameter.numel() for parameter in average.parameters()),
         "processes": processes,
         "seed": recipe.seed,
-        "data": {"name": dataset.card.name, "train": len(dataset.train), "test": len(dataset.test)},
+        "data": asdict(dataset.card) | {"train": len(dataset.train), "test": len(dataset.test)},
         "recipe": as_content(recipe),
         "where": provenance(device),
     }
@@ -68,6 +70,44 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         return json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainingError(f"{folder} holds no finished run: there is no {METRICS_FILE}.") from error
+
+
+def publish(run: Path, folder: Path) -> None:
+    """Write the model of a finished run in half the bytes, with a card that says what it is.
+
+    Args:
+        run: the folder of the run.
+        folder: receives config.json, model.safetensors in float16, preprocessor_config.json, metrics.json, README.md.
+
+    Raises:
+        TrainingError, CheckpointError: if the run is not finished.
+    """
+    metrics = read_metrics(run)
+    predictor = read_predictor(run)
+    save_pretrained(predictor.model.half(), folder, classes=predictor.classes)
+    for source in (run / MODEL_FOLDER / PREPROCESSOR_FILE, run / METRICS_FILE):
+        shutil.copyfile(source, folder / source.name)
+    (folder / "README.md").write_text(card(folder.name, metrics), encoding="utf-8")
+
+
+def card(name: str, metrics: dict[str, Any]) -> str:
+    """What a user of published weights must know, in Markdown."""
+    recipe, data, where = metrics["recipe"], metrics["data"], metrics["where"]
+    score, value = main_score(metrics)
+    return f"""# {name}
+
+A {recipe["model"]["kind"]} with {metrics["parameters"]:,} parameters, trained from random weights by the recipe
+`{recipe["name"]}`: `vitlab train {recipe["name"]} --seed {metrics["seed"]}`. The weights are a running average, kept in
+float16.
+
+- **{score.replace("_", " ")}: {value:.2%}**, on {data["test"]:,} images that it was not trained on, before the rounding
+  to float16. `metrics.json` has the other numbers.
+- **Trained** in {metrics["seconds"] / 60:.0f} minutes on {where["device"]}, {where["threads"]} threads, PyTorch
+  {where["torch"]}, commit {where["commit"]}, {where["date"]}.
+- **Data**: {data["name"]}, {data["train"]:,} images; {data["size"]}. Source: {data["source"]}. Licence:
+  {data["licence"]}. Cite: {data["citation"]}.
+- **For** teaching: it was trained for minutes, and a longer training makes a better model.
+"""
 
 
 def evaluate_checkpoint(id_or_folder: str, name: str) -> dict[str, Any]:

@@ -4,6 +4,8 @@ Paper: Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image S
 padding, as it is used today.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -38,13 +40,8 @@ class UNet(nn.Module):
     def __init__(self, *, num_classes: int, width: int = 32, levels: int = 5, channels: int = 3):
         super().__init__()
         widths = [width * 2**level for level in range(levels)]
-        self.down = nn.ModuleList(
-            double_convolution(*pair) for pair in zip([channels, *widths[:-1]], widths, strict=True)
-        )
-        self.widen = nn.ModuleList(
-            nn.ConvTranspose2d(deep, shallow, 2, stride=2)
-            for shallow, deep in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.down = nn.ModuleList(double_convolution(*pair) for pair in pairwise([channels, *widths]))
+        self.widen = nn.ModuleList(nn.ConvTranspose2d(deep, shallow, 2, stride=2) for shallow, deep in pairwise(widths))
         self.up = nn.ModuleList(double_convolution(2 * shallow, shallow) for shallow in widths[:-1])
         self.head = nn.Conv2d(width, num_classes, 1)
 
