@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 from vitlab import training
 from vitlab.cli import app
 from vitlab.data import load
+from vitlab.files import written_whole
 from vitlab.training import Recipe, TrainingError, read_recipe, recipe_names, train
 from vitlab.training.batches import Batches
-from vitlab.training.checkpoint import FILE, written_whole
+from vitlab.training.checkpoint import FILE
 from vitlab.training.log import read_log
 from vitlab.training.optimization import learning_rate_factor, parameter_groups, update_average
 from vitlab.training.recipe import augmentation_of, build_model

@@ -25,7 +25,6 @@ from vitlab.data.download import (
     NoRangesError,
     RangeFile,
     RemoteFile,
-    atomic,
     cache_folder,
     disk_errors_explained,
     exclusive,
@@ -33,6 +32,7 @@ from vitlab.data.download import (
     find_given,
     say,
 )
+from vitlab.files import written_whole
 
 # The SHA-1 is the one in dmlc/gluon-cv, scripts/datasets/ade20k.py.
 ZIP = RemoteFile(
@@ -119,7 +119,7 @@ class _Cache:
                 return content
             say(f"{path} is damaged and is fetched again.")
         content = self._fetch(member)
-        with atomic(path) as out:
+        with written_whole(path) as draft, open(draft, "wb") as out:
             out.write(content)
         return content
 
@@ -144,7 +144,7 @@ class _Cache:
             self._remote = None
             self._archive = _open_zip(fetch(ZIP))
         self._checksums = {info.filename: info.CRC for info in self._archive.infolist()}
-        with atomic(self._members) as out:
+        with written_whole(self._members) as draft, open(draft, "wb") as out:
             out.write(gzip.compress(json.dumps(self._checksums).encode()))
 
 
@@ -240,7 +240,7 @@ def load(
 def _indices(classes: tuple[str, ...]) -> list[int]:
     for name in classes:
         if name not in CLASSES:
-            close = difflib.get_close_matches(name, CLASSES) or CLASSES[:5]
+            close = difflib.get_close_matches(name, CLASSES, cutoff=0.5) or CLASSES[:5]
             raise DataError(f"ADE20K has no class {name!r}; it has {', '.join(close)}, among others.")
     if not classes or len(set(classes)) < len(classes):
         raise DataError("classes has to name one class or more, each once.")

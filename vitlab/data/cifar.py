@@ -18,7 +18,6 @@ from tqdm.auto import tqdm
 from vitlab.data.dataset import Card, DataError, Dataset, Split
 from vitlab.data.download import (
     RemoteFile,
-    atomic,
     cache_folder,
     disk_errors_explained,
     exclusive,
@@ -26,6 +25,7 @@ from vitlab.data.download import (
     find_given,
     say,
 )
+from vitlab.files import written_whole
 
 PIXELS = 3 * 32 * 32
 
@@ -166,7 +166,7 @@ def _read_jpeg_copies(path: Path) -> tuple[Split, tuple[str, ...]]:
             images = _read_kept(kept, len(labels))
             if images is None:
                 images = _decode(jpeg, offsets, f"decoding {path.name}")
-                with atomic(kept) as out:
+                with written_whole(kept) as draft, open(draft, "wb") as out:
                     np.savez(out, images=images)
     except (BadZipFile, EOFError, KeyError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}): put a whole copy there, or remove it.") from error

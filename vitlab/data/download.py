@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import requests
@@ -130,14 +129,12 @@ def _receive(file: RemoteFile, address: str, part: Path) -> str | None:
         with requests.Session() as session, _get(session, address, f"bytes={had}-" if had else None) as response:
             if response.status_code not in (200, 206):
                 return f"answered {response.status_code}"
-            start, size = _span(response)
+            size = _whole_size(response)
             if size not in (file.size, None):
                 return f"has a file of {size:,} bytes instead of {file.size:,}"
-            if start not in (0, had):
-                part.unlink()
-                return "sent another part than the one asked for"
-            bar = tqdm(desc=part.stem, initial=start, total=file.size, unit="B", unit_scale=True)
-            with bar, open(part, "ab" if start else "wb") as out:
+            resumed = response.status_code == 206  # a server may ignore the range and send all
+            bar = tqdm(desc=part.stem, initial=had * resumed, total=file.size, unit="B", unit_scale=True)
+            with bar, open(part, "ab" if resumed else "wb") as out:
                 for block in response.iter_content(BLOCK):
                     out.write(block)
                     bar.update(len(block))
@@ -230,14 +227,13 @@ def _get(session: requests.Session, address: str, span: str | None) -> requests.
     return session.get(address, headers=headers, stream=True, timeout=STALL)
 
 
-def _span(response: requests.Response) -> tuple[int | None, int | None]:
-    """Where the bytes that come begin in the file, and the file's size, as far as the server tells."""
-    if response.status_code == 200:
-        length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdigit() else None
-    first, _, rest = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")
-    size = rest.partition("/")[2]
-    return int(first) if first.isdigit() else None, int(size) if size.isdigit() else None
+def _whole_size(response: requests.Response) -> int | None:
+    """The size of the whole file, of which this may be a part; None if the server does not tell."""
+    if response.status_code == 206:
+        size = response.headers.get("Content-Range", "").rpartition("/")[2]
+    else:
+        size = response.headers.get("Content-Length", "")
+    return int(size) if size.isdigit() else None
 
 
 def _in_words(error: requests.RequestException) -> str:
@@ -254,17 +250,6 @@ def _size(path: Path) -> int:
 
 def _part(path: Path) -> Path:
     return path.with_name(path.name + ".part")
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A new file to write to, which takes the place of `path` when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(_part(path), "wb") as out:
-        yield out
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(_part(path), path)
 
 
 @contextmanager

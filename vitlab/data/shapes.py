@@ -29,7 +29,7 @@ PALETTE = (  # of Okabe and Ito, whose colours colour-blind readers tell apart
 
 
 def load(*, images: int = 2000, test_images: int = 400, size: int | tuple[int, int] = 64, seed: int = 0) -> Dataset:
-    """Scenes of two to four overlapping shapes, to train on and, drawn from other seeds, to test on.
+    """Scenes of two or three overlapping shapes, to train on and, drawn from other seeds, to test on.
 
     Image i depends on the seed, the split, the size and i alone, not on how many images are drawn.
 
@@ -73,7 +73,7 @@ def draw_scene(rng: np.random.Generator, H: int, W: int) -> tuple[np.ndarray, np
     """
     y, x = np.mgrid[:H, :W].astype(np.float32)
     side = min(H, W)
-    count = rng.integers(2, 5)
+    count = rng.integers(2, 4)
     colours, centres = spread(rng, 1 + count, 3), 0.15 + 0.7 * spread(rng, count, 2)
     mask = np.zeros((H, W), np.uint8)
     image = paint(rng, colours[0], 3 * x / side, 3 * y / side)
@@ -87,7 +87,7 @@ def draw_scene(rng: np.random.Generator, H: int, W: int) -> tuple[np.ndarray, np
         mask[distance < 0] = label
         cover = np.clip(0.5 - distance, 0, 1)  # how much of a pixel lies inside, nearly
         image += cover * (paint(rng, colour, u, v) - image)
-    image += rng.uniform(0, 0.05) * rng.standard_normal(image.shape, np.float32)
+    image += rng.uniform(0, 0.04) * rng.standard_normal(image.shape, np.float32)
     return np.rint(image.clip(0, 1) * 255).astype(np.uint8), mask
 
 
@@ -105,11 +105,11 @@ def spread(rng: np.random.Generator, count: int, axes: int) -> np.ndarray:
 
 
 def paint(rng: np.random.Generator, colour: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(3, H, W): a surface in a colour and a second one near it, plain, striped, dotted or shaded."""
+    """(3, H, W): a surface, plain one time in two, else striped, dotted or shaded with a second colour near its own."""
     second = np.clip(colour + rng.uniform(0.1, 0.25) * np.sign(rng.random(3, np.float32) - 0.5), 0, 1)
-    angle, frequency, texture = rng.uniform(0, 2 * math.pi), rng.uniform(6, 14), rng.integers(4)
+    angle, frequency, texture = rng.uniform(0, 2 * math.pi), rng.uniform(6, 14), rng.integers(-2, 4)
     along, across = math.cos(angle) * x + math.sin(angle) * y, math.cos(angle) * y - math.sin(angle) * x
-    if texture == 0:
+    if texture <= 0:
         share = np.zeros_like(x)
     elif texture == 1:
         share = np.sin(frequency * along) > 0

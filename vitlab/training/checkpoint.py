@@ -1,13 +1,11 @@
-"""The state of a training in one file, which is either the old one or the new one, never half of each.
+"""The state of a training, in one file.
 
 A step draws its random numbers from the seed and its own number alone (see `vitlab.training.loop`), so there is no
 random state to keep: weights, their average, the optimizer's moments and the number of the step are all.
 """
 
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from vitlab.files import written_whole
 from vitlab.training.recipe import TrainingError
 
 FILE = "checkpoint.safetensors"
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A path to write to instead of `path`, which takes its place at the end, at once.
-
-    Killed before that, or without room on the disk, the old file stays as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.draft")  # the same name each time: what a killed run leaves is overwritten
-    try:
-        yield draft
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())  # on the disk, before the name points to it
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def save_state(

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vitlab.training.checkpoint import written_whole
+from vitlab.files import written_whole
 
 FILE = "log.jsonl"
 

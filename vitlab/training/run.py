@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from vitlab.data import NAMES as DATA_NAMES
 from vitlab.data import Dataset, load
+from vitlab.files import written_whole
 from vitlab.prediction import PREPROCESSOR_FILE, read_predictor, save_predictor
 from vitlab.pretrained import FORMS, save_pretrained
 from vitlab.provenance import provenance
-from vitlab.training.checkpoint import written_whole
 from vitlab.training.evaluation import evaluate, main_score, scores
 from vitlab.training.log import draw_curves, read_log
 from vitlab.training.recipe import Recipe, TrainingError, as_content, read_recipe
