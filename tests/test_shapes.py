@@ -56,7 +56,7 @@ FARTHEST = {  # from the centre, of a shape with the area of the unit circle
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_shape_has_the_area_of_the_unit_circle_and_reaches_as_far_as_its_formula_says(name):
-    y, x = np.mgrid[-2:2:1601j, -2:2:1601j]
+    y, x = np.mgrid[-2:2:801j, -2:2:801j]
     inside = SHAPES[name](x, y) < 0
     assert inside.mean() * 16 == pytest.approx(math.pi, rel=0.005)
     assert np.hypot(x, y)[inside].max() == pytest.approx(FARTHEST[name], abs=0.01)
@@ -64,10 +64,10 @@ def test_a_shape_has_the_area_of_the_unit_circle_and_reaches_as_far_as_its_formu
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_distance_grows_by_one_for_each_step_across_the_edge(name):
-    y, x = np.mgrid[-2:2:1601j, -2:2:1601j]
+    y, x = np.mgrid[-2:2:801j, -2:2:801j]
     distance = SHAPES[name](x, y)
-    slope = np.hypot(*np.gradient(distance, 4 / 1600))
-    near = np.abs(distance) < 0.02
+    slope = np.hypot(*np.gradient(distance, 4 / 800))
+    near = np.abs(distance) < 0.04
     assert np.median(slope[near]) == pytest.approx(1, abs=0.01)
 
 
@@ -92,11 +92,11 @@ def test_the_colour_of_a_pixel_does_not_tell_its_class():
         return split.images.permute(0, 2, 3, 1).reshape(-1, 3).numpy()  # (pixels, 3)
 
     shapes = scenes(images=100, test_images=50)
-    forest = RandomForestClassifier(20, max_depth=12, random_state=0, class_weight="balanced")
+    forest = RandomForestClassifier(20, max_depth=12, random_state=0)
     forest.fit(colours(shapes.train), shapes.train.labels.flatten().numpy())
     matrix = ConfusionMatrix(6)
     matrix.update(torch.from_numpy(forest.predict(colours(shapes.test))), shapes.test.labels.flatten())
-    assert matrix.mean_iou() < 0.25
+    assert matrix.mean_iou() < 0.2
 
 
 @pytest.mark.parametrize("options", [{"images": 0}, {"test_images": 0}, {"size": 8}, {"size": (64, 15)}, {"seed": -1}])

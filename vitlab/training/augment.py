@@ -257,7 +257,7 @@ def scale_and_crop(scale: Tensor, place: Tensor, size: tuple[int, int], crop: tu
 
     Source: Xie et al., section 4.1.
     """
-    room = (scale[:, None] * torch.tensor([size[1], size[0]]) - torch.tensor([crop[1], crop[0]])).abs()
+    room = scale[:, None] * torch.tensor([size[1], size[0]]) - torch.tensor([crop[1], crop[0]])  # (B, 2)
     x, y = ((place - 0.5) * room / scale[:, None]).unbind(1)  # of the crop's centre in the image
     zero, one = torch.zeros_like(scale), torch.ones_like(scale)
     return _matrix([1 / scale, zero, x], [zero, 1 / scale, y], [zero, zero, one])

@@ -74,4 +74,5 @@ class Batches:
         return np.array([self.order(int(epoch))[place] for epoch, place in zip(epochs, places, strict=True)])
 
     def _order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch)).permutation(len(self.split))
+        rng = np.random.default_rng((self.seed, epoch, 1))  # 1, so that no augmentation draws the same numbers
+        return rng.permutation(len(self.split))
