@@ -5,7 +5,14 @@ import torch
 from parity import assert_forms_agree, perturb
 from torch.nn import functional as F
 
-from vitlab.decoder import NUMBERS_AT_A_TIME, AllMLPDecoder, upsample, upsampled_cross_entropy, upsampling_matrix
+from vitlab.decoder import (
+    NUMBERS_AT_A_TIME,
+    AllMLPDecoder,
+    rows_below,
+    upsample,
+    upsampled_cross_entropy,
+    upsampling_matrix,
+)
 
 
 def pyramid(d, H, W, dtype=torch.float64):
@@ -16,6 +23,33 @@ def pyramid(d, H, W, dtype=torch.float64):
 def test_fusing_before_upsampling_agrees_with_the_lecture_in_value_and_gradient(H, W):
     decoder = AllMLPDecoder((4, 6, 10, 8), 12, 5)
     assert_forms_agree(Wrapped(decoder), *pyramid((4, 6, 10, 8), H, W))
+
+
+@pytest.mark.parametrize("H, W", [(8, 16), (11, 18), (1, 5)])
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_bands_of_rows_give_what_all_rows_give(H, W, rows, monkeypatch):
+    monkeypatch.setitem(NUMBERS_AT_A_TIME, "cpu", rows * W * 12)
+    decoder = perturb(AllMLPDecoder((4, 6, 10, 8), 12, 5).double())
+    features = pyramid((4, 6, 10, 8), H, W)
+    with torch.no_grad():
+        torch.testing.assert_close(decoder(features), decoder.as_taught(features))
+
+
+@pytest.mark.parametrize("n, new_n", [(8, 32), (3, 11), (5, 5), (1, 7), (9, 4)])
+def test_no_row_outside_those_below_has_a_weight(n, new_n):
+    U = upsampling_matrix(n, new_n, torch.empty(0, dtype=torch.float64))
+    for top in range(new_n):
+        for bottom in range(top + 1, new_n + 1):
+            low, high = rows_below(top, bottom, n, new_n)
+            torch.testing.assert_close(U[top:bottom, low:high].sum(dim=1), U.new_ones(bottom - top))
+
+
+def test_without_gradients_no_map_of_full_size_has_all_channels(monkeypatch):
+    monkeypatch.setitem(NUMBERS_AT_A_TIME, "cpu", 4 * 16 * 12)  # four rows
+    decoder = AllMLPDecoder((4, 6, 10, 8), 12, 5).eval()
+    with torch.no_grad(), LargestTensor() as largest:
+        decoder(pyramid((4, 6, 10, 8), 16, 16, torch.float32))
+    assert largest.numel < 2 * 12 * 16 * 16
 
 
 class Wrapped(torch.nn.Module):

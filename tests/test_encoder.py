@@ -84,6 +84,20 @@ def test_gradient_checkpointing_changes_nothing_but_what_is_kept():
     assert kept[1] < kept[0] / 2
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+def test_the_class_token_alone_is_the_first_of_all_in_value_and_gradient(depth, gradient_checkpointing):
+    encoder = perturb(Encoder(depth, 6, 2, 12, drop_path=0.5).double()).train()
+    encoder.gradient_checkpointing = gradient_checkpointing
+    Z = torch.randn(4, 5, 6, dtype=torch.float64, requires_grad=True)
+    results = []
+    for form in (encoder.first, lambda Z: encoder(Z)[:, 0]):
+        torch.manual_seed(0)  # the same images are dropped
+        results.append(value_and_gradients(form, [Z], [Z, *encoder.parameters()]))
+    for alone, of_all in zip(*results, strict=True):
+        torch.testing.assert_close(alone, of_all)
+
+
 def test_attention_maps_are_those_of_the_blocks():
     encoder = perturb(Encoder(2, 6, 2, 12))
     Z = torch.randn(2, 5, 6)

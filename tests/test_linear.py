@@ -1,4 +1,4 @@
-"""The linear layer: the road without gradients gives what PyTorch's linear layer gives."""
+"""The linear layer: the roads with and without gradients give what PyTorch's linear layer gives."""
 
 import pytest
 import torch
@@ -33,3 +33,33 @@ def test_autocast_and_other_types_keep_their_type():
     for dtype in (torch.float64, torch.bfloat16):
         with torch.no_grad():
             assert layer.to(dtype)(x.to(dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("shape", [(5, 12), (2, 3, 4, 12), (12,)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_equal_pytorch_s_also_those_of_gradients(shape, bias):
+    layer, x = Linear(12, 7, bias=bias), torch.randn(shape, requires_grad=True)
+    variables = [x, *layer.parameters()]
+
+    def first_and_second(f):
+        first = torch.autograd.grad(f().square().sum(), variables, create_graph=True)
+        return [*first, *torch.autograd.grad(sum(g.square().sum() for g in first), variables)]
+
+    ours = first_and_second(lambda: layer(x, then_gelu=True))
+    theirs = first_and_second(lambda: F.gelu(F.linear(x, layer.weight, layer.bias)))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_frozen_gets_no_gradient():
+    layer, x = Linear(12, 7), torch.randn(5, 12, requires_grad=True)
+    layer.weight.requires_grad_(False)
+    layer(x).sum().backward()
+    assert layer.weight.grad is None
+    torch.testing.assert_close(x.grad, layer.weight.sum(dim=0).expand(5, 12))
+    assert not layer.requires_grad_(False)(x.detach()).requires_grad
+
+
+def test_the_output_may_be_changed_in_place():
+    layer, x = Linear(12, 7), torch.randn(2, 5, 12)
+    layer(x).mul_(2).sum().backward()
+    torch.testing.assert_close(layer.bias.grad, torch.full((7,), 20.0))

@@ -76,4 +76,4 @@ def test_gradient_checkpointing_gives_the_same_gradients_and_keeps_less():
         kept.append(numbers_kept(model, images))
     for plain, checkpointed in zip(*results, strict=True):
         torch.testing.assert_close(plain, checkpointed)
-    assert kept[1] < kept[0] / 2
+    assert kept[1] < 0.6 * kept[0]  # not far less: without it the Mix-FFN keeps none of its wide tensors either

@@ -142,19 +142,23 @@ class MultiHeadSelfAttention(nn.Module):
         self.value = Linear(d, d, bias=bias)
         self.output = Linear(d, d, bias=bias)
 
-    def forward(self, Z: Tensor) -> Tensor:
-        heads = F.scaled_dot_product_attention(*self._queries_keys_values(Z))  # (B, h, n, d_h), n x n never stored
+    def forward(self, Z: Tensor, asked: Tensor | None = None) -> Tensor:
+        """The tokens Z ask the tokens `asked`, (B, m, d), which by default are themselves: (B, n, d) -> (B, n, d)."""
+        QKV = self._queries_keys_values(Z, Z if asked is None else asked)
+        heads = F.scaled_dot_product_attention(*QKV)  # (B, h, n, d_h), n x m never stored
         return self.output(concatenate_heads(heads))  # (B, n, d)
 
     def as_taught(self, Z: Tensor) -> Tensor:
         """The lecture's form of `forward`, step by step: (B, n, d) -> (B, n, d)."""
-        return self.output(concatenate_heads(attention(*self._queries_keys_values(Z))))
+        return self.output(concatenate_heads(attention(*self._queries_keys_values(Z, Z))))
 
     def attention_maps(self, Z: Tensor) -> Tensor:
         """A' of every head: (B, n, d) -> (B, h, n, n)."""
-        Q, K, _ = self._queries_keys_values(Z)
+        Q, K, _ = self._queries_keys_values(Z, Z)
         return attention_weights(attention_scores(Q, K))
 
-    def _queries_keys_values(self, Z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        Q, K, V = (split_heads(project(Z), self.num_heads) for project in (self.query, self.key, self.value))
-        return Q, K, V  # each (B, h, n, d_h)
+    def _queries_keys_values(self, Z: Tensor, asked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        Q = split_heads(self.query(Z), self.num_heads)  # (B, h, n, d_h)
+        K = split_heads(self.key(asked), self.num_heads)  # (B, h, m, d_h)
+        V = split_heads(self.value(asked), self.num_heads)
+        return Q, K, V

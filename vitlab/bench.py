@@ -9,12 +9,10 @@ import importlib
 import importlib.util
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -26,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vitlab.linear import linear
 from vitlab.mit import CONFIGS as MIT_CONFIGS
+from vitlab.provenance import provenance
 from vitlab.segformer import CONFIGS as SEGFORMER_CONFIGS
 from vitlab.segformer import SegFormer
 from vitlab.vit import ViT
@@ -82,7 +81,11 @@ def _vit(implementation: str) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
 
 
 def task(model: str, implementation: str, mode: str) -> tuple[nn.Module, Callable[[], Any]]:
-    """A model, and one round of its work: a forward pass, or a training step with AdamW."""
+    """A model, and one round of its work: a forward pass, or a training step with AdamW.
+
+    AdamW is the fused one, as in `vitlab train`: the plain one costs every model the same time, and would blur what is
+    compared here.
+    """
     torch.manual_seed(SEED)
     net, scores, loss = build(model, implementation)
     B, side = MODES[mode], MODELS[model]
@@ -91,7 +94,7 @@ def task(model: str, implementation: str, mode: str) -> tuple[nn.Module, Callabl
         net.eval()
         return net, torch.no_grad()(lambda: scores(images))
     labels = torch.randint(0, 1000, (B,)) if model == "ViT-B/16" else torch.randint(0, 150, (B, side, side))
-    optimizer = torch.optim.AdamW(net.train().parameters(), lr=1e-5)
+    optimizer = torch.optim.AdamW(net.train().parameters(), lr=1e-5, fused=True)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -210,19 +213,9 @@ def measure(model: str, mode: str, rounds: int) -> dict[str, Any]:
 
 
 def where() -> dict[str, Any]:
-    """The machine, the versions and the commit, for whoever reads the results."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
+    """Where the numbers come from, for whoever reads the results."""
+    return provenance() | {
         "transformers": importlib.import_module("transformers").__version__,
-        "commit": git.stdout.strip() or "unknown",
-        "date": datetime.now(UTC).date().isoformat(),
         "seed": SEED,
         "data": "random images",
         "dtype": "float32",

@@ -42,6 +42,17 @@ def upsampling_matrix(n: int, new_n: int, like: Tensor) -> Tensor:
     return F.interpolate(identity[None], size=new_n, mode="linear", align_corners=False)[0].T
 
 
+def rows_below(top: int, bottom: int, n: int, new_n: int) -> tuple[int, int]:
+    """Of n rows that are stretched to `new_n`, those from which the new rows `top` ... `bottom` - 1 are made.
+
+    Only for them has `upsampling_matrix` weights in its rows `top` ... `bottom` - 1.
+
+    Returns:
+        (low, high): the rows low ... high - 1.
+    """
+    return max(int((top + 0.5) * n / new_n - 0.5), 0), min(int((bottom - 0.5) * n / new_n - 0.5) + 2, n)
+
+
 class AllMLPDecoder(nn.Module):
     """The All-MLP head with learnable weights: `forward` as used, `as_taught` as in the lecture, same parameters.
 
@@ -84,26 +95,56 @@ class AllMLPDecoder(nn.Module):
         # Outside training BN is a scale and a shift of every channel, which W and b can take over.
         scale = self.norm.weight / torch.sqrt(self.norm.running_var + self.norm.eps)
         b = scale * (b - self.norm.running_mean) + self.norm.bias
-        return self._predict(self._fuse(features, scale[:, None] * W, b))
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._predict(self._fuse(features, scale[:, None] * W, b))
+        return self._predict_in_bands(features, scale[:, None] * W, b)
 
     def _fuse(self, features: list[Tensor], W: Tensor, b: Tensor) -> Tensor:
         """Σ_i up((W_i L_i) F_i) + b: four maps (B, d_i, H_i, W_i) -> (B, C, H_1, W_1)."""
         B, _, H_1, W_1 = features[0].shape
-        blocks = W.chunk(len(features), dim=1)[::-1]  # W_1, W_2, ..., each (C, C)
-        matrices = [W_i @ L_i.weight for W_i, L_i in zip(blocks, self.project, strict=True)]
-        biases = [None] * (len(features) - 1) + [b]  # up(b) = b: the smallest map carries it
-        maps = [
-            linear(F_i.movedim(1, -1), matrix, bias)
-            for F_i, matrix, bias in zip(features, matrices, biases, strict=True)
-        ]  # each (B, H_i, W_i, C)
-        # Upsampling stretches columns, then rows. The columns are stretched while the maps still have few rows; one
-        # matrix product then stretches the rows of all of them and adds them up, so that no other map of full size
-        # is ever stored.
-        widened = [upsample(x.movedim(-1, 1), (x.shape[1], W_1)).movedim(1, -1) for x in maps[1:]]  # (B, H_i, W_1, C)
-        U = torch.cat([upsampling_matrix(x.shape[1], H_1, x) for x in maps[1:]], dim=1)  # (H_1, H_2 + H_3 + H_4)
-        fused = maps[0].flatten(2)  # (B, H_1, W_1·C)
+        first, widened = self._fused_maps(features, W, b)
+        # One matrix product stretches the rows of all the maps and adds them up, so that no other map of full size is
+        # ever stored.
+        U = torch.cat([upsampling_matrix(x.shape[1], H_1, x) for x in widened], dim=1)  # (H_1, H_2 + H_3 + H_4)
+        fused = linear(features[0].movedim(1, -1), first).flatten(2)  # (B, H_1, W_1·C)
         fused = fused.baddbmm_(U.expand(B, *U.shape), torch.cat(widened, dim=1).flatten(2))
         return fused.unflatten(2, (W_1, -1)).movedim(-1, 1)
+
+    def _predict_in_bands(self, features: list[Tensor], W: Tensor, b: Tensor) -> Tensor:
+        """`_predict(_fuse(...))` where nothing is kept for a backward pass, a few rows at a time.
+
+        The C channels of full size are the largest tensor of the model. Here only a band of them exists at once, small
+        enough for the processor's cache, and only the rows below it are multiplied with U's weights.
+        """
+        B, _, H_1, W_1 = features[0].shape
+        first, widened = self._fused_maps(features, W, b)
+        matrices = [upsampling_matrix(x.shape[1], H_1, x) for x in widened]
+        logits = b.new_empty(B, H_1, W_1, self.classify.out_features)
+        rows = max(1, NUMBERS_AT_A_TIME["cpu" if b.device.type == "cpu" else "gpu"] // (W_1 * len(b)))
+        for image in range(B):
+            for top in range(0, H_1, rows):
+                band = slice(top, min(top + rows, H_1))
+                fused = linear(features[0][image, :, band].movedim(0, -1), first).flatten(1)  # (rows, W_1·C)
+                for x, U in zip(widened, matrices, strict=True):
+                    below = slice(*rows_below(band.start, band.stop, x.shape[1], H_1))
+                    fused.addmm_(U[band, below], x[image, below].flatten(1))
+                logits[image, band] = self.classify(fused.relu_().unflatten(1, (W_1, -1)))
+        return logits.movedim(-1, 1)
+
+    def _fused_maps(self, features: list[Tensor], W: Tensor, b: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The matrix W_1 L_1 for the first map; the others fused, with b, and stretched to (B, H_i, W_1, C).
+
+        Upsampling stretches columns, then rows. Here the columns are stretched, while the maps still have few rows.
+        """
+        W_1 = features[0].shape[-1]
+        blocks = W.chunk(len(features), dim=1)[::-1]  # W_1, W_2, ..., each (C, C)
+        first, *others = [W_i @ L_i.weight for W_i, L_i in zip(blocks, self.project, strict=True)]
+        biases = [None] * (len(others) - 1) + [b]  # up(b) = b: the smallest map carries it
+        maps = [
+            linear(F_i.movedim(1, -1), matrix, bias)
+            for F_i, matrix, bias in zip(features[1:], others, biases, strict=True)
+        ]  # each (B, H_i, W_i, C)
+        return first, [upsample(x.movedim(-1, 1), (x.shape[1], W_1)).movedim(1, -1) for x in maps]
 
     def as_taught(self, features: list[Tensor]) -> Tensor:
         """The lecture's form of `forward`: four maps (B, d_i, H_i, W_i) -> (B, num_classes, H_1, W_1)."""
@@ -170,8 +211,7 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
             for top in range(0, H, rows):
                 bottom = min(top + rows, H)
                 # These rows of pixels lie between few rows of the small logits: only those have weights in U_H.
-                low = max(int((top + 0.5) * h / H - 0.5), 0)
-                high = min(int((bottom - 0.5) * h / H - 0.5) + 2, h)
+                low, high = rows_below(top, bottom, h, H)
                 U = U_H[top:bottom, low:high]
                 z = (U @ wide[low:high]).view(-1, N, W)  # (rows, N, W), rows upsampled
                 label = labels[image, top:bottom, None]  # (rows, 1, W)

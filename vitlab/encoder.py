@@ -94,6 +94,16 @@ class EncoderBlock(nn.Module):
         Z = residual(Z, lambda Z: drop_path(self.attention(self.norm_1(Z)), rate))
         return residual(Z, lambda Z: drop_path(self.ffn(self.norm_2(Z)), rate))
 
+    def first(self, Z: Tensor) -> Tensor:
+        """`forward(Z)[:, :1]`, without the work for the other tokens: (B, n, d) -> (B, 1, d).
+
+        They are asked for their keys and values, but ask nothing themselves.
+        """
+        rate = self.drop_path if self.training else 0.0
+        normalized = self.norm_1(Z)
+        z = residual(Z[:, :1], lambda _: drop_path(self.attention(normalized[:, :1], normalized), rate))
+        return residual(z, lambda z: drop_path(self.ffn(self.norm_2(z)), rate))
+
 
 def run_blocks(blocks: Iterable[nn.Module], Z: Tensor, gradient_checkpointing: bool) -> list[Tensor]:
     """The outputs z_1, ..., z_L of the blocks, each of which takes the output of the one before.
@@ -158,6 +168,18 @@ class Encoder(nn.Module):
 
     def forward(self, Z: Tensor) -> Tensor:
         return self.norm(self.block_outputs(Z)[-1])
+
+    def first(self, Z: Tensor) -> Tensor:
+        """`forward(Z)[:, 0]`, the class token: (B, n, d) -> (B, d).
+
+        Nobody reads the other tokens that the last block would put out, so it leaves them out: that spares most of the
+        block, forward and backward.
+        """
+        *others, last = self.blocks
+        keeping = self.gradient_checkpointing and self.training
+        Z = run_blocks(others, Z, keeping)[-1] if others else Z
+        z = checkpoint(last.first, Z, use_reentrant=False) if keeping else last.first(Z)  # (B, 1, d)
+        return self.norm(z[:, 0])
 
     def block_outputs(self, Z: Tensor) -> list[Tensor]:
         """z_1, ..., z_L, before the last LN: L tensors (B, n, d)."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from vitlab.ffn import gelu
-from vitlab.linear import Linear
+from vitlab.linear import EXACT_GELU, Linear, onednn_takes
 
 
 def depthwise_convolution(X: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
@@ -60,17 +60,27 @@ class MixFeedForward(nn.Module):
         self.compress = Linear(d_ff, d)
 
     def forward(self, Z: Tensor) -> Tensor:
-        hidden = self.expand(Z)  # (B, H, W, d_ff)
         if torch.is_grad_enabled():
-            # d_ff = 4d: these are the largest tensors of the encoder. Keep one of them for the backward pass, which
-            # computes the other two again, at a few percent of its time.
-            return checkpoint(self._convolve_and_compress, hidden, use_reentrant=False, preserve_rng_state=False)
-        return self._convolve_and_compress(hidden)
+            # d_ff = 4d: three tensors in between are the largest of the encoder. None is kept for the backward pass,
+            # which computes them again.
+            return checkpoint(self._expand_bend_compress, Z, use_reentrant=False, preserve_rng_state=False)
+        return self._expand_bend_compress(Z)
 
-    def _convolve_and_compress(self, hidden: Tensor) -> Tensor:
+    def _expand_bend_compress(self, Z: Tensor) -> Tensor:
+        hidden = self.expand(Z)  # (B, H, W, d_ff)
         # (B, H, W, d_ff) and (B, d_ff, H, W) are views of the same memory: nothing is copied.
-        convolved = self.depthwise(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return self.compress(F.gelu(convolved))
+        return self.compress(self._convolve_and_bend(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+    def _convolve_and_bend(self, features: Tensor) -> Tensor:
+        """GELU(DWConv(x)): (B, d_ff, H, W) -> (B, d_ff, H, W)."""
+        kernel, bias = self.depthwise.weight, self.depthwise.bias
+        if torch.is_grad_enabled() or not onednn_takes(features, kernel):
+            return F.gelu(self.depthwise(features))
+        # oneDNN bends each number as soon as it has it, which saves a pass over these large tensors.
+        padding = stride = dilation = (1, 1)
+        return torch.ops.mkldnn._convolution_pointwise(
+            features, kernel, bias, padding, stride, dilation, len(kernel), *EXACT_GELU
+        )
 
     def as_taught(self, Z: Tensor) -> Tensor:
         """The lecture's form of `forward`: (B, H, W, d) -> (B, H, W, d)."""

@@ -112,8 +112,10 @@ class ViT(PublishedModel):
         self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        z_L = self.tokens(images)  # (B, n+1, d)
-        y = z_L[:, 0] if self.config.pool == "class" else z_L[:, 1:].mean(dim=1)  # (B, d)
+        if self.config.pool == "class":
+            y = self.encoder.first(self.embeddings(images))  # (B, d)
+        else:
+            y = self.tokens(images)[:, 1:].mean(dim=1)
         if self.pooler is not None:
             y = torch.tanh(self.pooler(y))
         return y if self.head is None else self.head(y)

@@ -1,7 +1,7 @@
 """Training end to end: a recipe, one loop, and what it leaves behind.
 
-    from vitlab.training import read_recipe, train
-    metrics = train(read_recipe("digits"), Path("runs/digits"))
+from vitlab.training import read_recipe, train
+metrics = train(read_recipe("digits"), Path("runs/digits"))
 """
 
 from vitlab.training.loop import train
