@@ -109,7 +109,9 @@ class ViT(PublishedModel):
         )
         self.pooler = nn.Linear(config.d, config.d) if config.pooler else None
         self.head = nn.Linear(config.d, config.num_classes) if config.num_classes else None
-        self.apply(initialise)
+        for name, part in self.named_children():
+            if name != "embeddings":  # which are as small as E_pos, so that neither hides the other
+                part.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
         if self.config.pool == "class":
