@@ -1,6 +1,7 @@
 """What several tests of the models share: moving every parameter, and comparing two ways to compute the same."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -50,3 +51,23 @@ def numbers_kept(f: Callable[..., Tensor], *inputs: Tensor) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         y = f(*inputs)  # its graph holds on to what was kept until the sum is made, so that no address comes twice
         return sum(kept.values()) if y.requires_grad else 0
+
+
+def assert_onnx_agrees(model: nn.Module, images: Tensor, path: Path) -> None:
+    """The model, exported to ONNX and computed by onnxruntime, gives the values it gives here."""
+    import onnxruntime
+
+    torch.onnx.export(model, (images,), path, dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(path)
+    (y,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(y), model(images).detach(), rtol=1e-3, atol=1e-5)
+
+
+def assert_half_precision_agrees(model: nn.Module, images: Tensor, dtype: torch.dtype, tolerance: float) -> None:
+    """The model in half precision gives the values it gives in float32, roughly, and finite gradients."""
+    expected = model(images)
+    y = model.to(dtype)(images.to(dtype))
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), expected, rtol=tolerance, atol=tolerance)
+    y.sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from vitlab.data import IGNORE, DataError, load
-from vitlab.data.folder import default_palette
+from vitlab.data.dataset import default_palette
 
 CLASSES = ("sky", "road", "car")
 

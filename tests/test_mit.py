@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parity import numbers_kept, perturb, value_and_gradients
+from parity import assert_half_precision_agrees, assert_onnx_agrees, numbers_kept, perturb, value_and_gradients
 
 from vitlab.mit import MiT, MiTConfig
 
@@ -77,3 +77,19 @@ def test_gradient_checkpointing_gives_the_same_gradients_and_keeps_less():
     for plain, checkpointed in zip(*results, strict=True):
         torch.testing.assert_close(plain, checkpointed)
     assert kept[1] < 0.6 * kept[0]  # not far less: without it the Mix-FFN keeps none of its wide tensors either
+
+
+def test_compiles_without_a_graph_break():
+    model = perturb(MiT(TINY))
+    images = torch.randn(2, 3, 64, 96)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(images), model(images))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
+def test_half_precision(dtype, tolerance):
+    assert_half_precision_agrees(perturb(MiT(TINY)), torch.randn(2, 3, 64, 96), dtype, tolerance)
+
+
+def test_onnx_gives_the_same_scores(tmp_path):
+    assert_onnx_agrees(perturb(MiT(TINY)), torch.randn(2, 3, 64, 96), tmp_path / "mit.onnx")

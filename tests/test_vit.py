@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parity import numbers_kept, perturb, value_and_gradients
+from parity import assert_half_precision_agrees, assert_onnx_agrees, numbers_kept, perturb, value_and_gradients
 
 from vitlab import ViT
 from vitlab.vit import CONFIGS, ViTConfig
@@ -98,14 +98,7 @@ def test_compiles_without_a_graph_break():
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
 def test_half_precision(dtype, tolerance):
-    model = perturb(ViT(TINY))
-    images = torch.randn(2, 3, 32, 48)
-    expected = model(images)
-    y = model.to(dtype)(images.to(dtype))
-    assert y.dtype == dtype
-    torch.testing.assert_close(y.float(), expected, rtol=tolerance, atol=tolerance)
-    y.sum().backward()
-    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert_half_precision_agrees(perturb(ViT(TINY)), torch.randn(2, 3, 32, 48), dtype, tolerance)
 
 
 def test_gradient_checkpointing_gives_the_same_gradients_and_keeps_less():
@@ -121,11 +114,4 @@ def test_gradient_checkpointing_gives_the_same_gradients_and_keeps_less():
 
 
 def test_onnx_gives_the_same_scores(tmp_path):
-    import onnxruntime
-
-    model = perturb(ViT(TINY))
-    images = torch.randn(2, 3, 32, 48)
-    torch.onnx.export(model, (images,), tmp_path / "vit.onnx", dynamo=True, verbose=False)
-    session = onnxruntime.InferenceSession(tmp_path / "vit.onnx")
-    (y,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
-    torch.testing.assert_close(torch.from_numpy(y), model(images).detach(), rtol=1e-4, atol=1e-5)
+    assert_onnx_agrees(perturb(ViT(TINY)), torch.randn(2, 3, 32, 48), tmp_path / "vit.onnx")

@@ -1,5 +1,6 @@
 """The command `vitlab`."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,7 +69,8 @@ def train(
         folder = out or Path("runs") / chosen.name
         metrics = training.train(chosen, folder)
         name, score = main_score(metrics)
-        typer.echo(f"{name.replace('_', ' ')} {score:.2%} after {metrics['seconds']:.0f} s; written to {folder}")
+        if os.environ.get("RANK", "0") == "0":  # one of several processes speaks
+            typer.echo(f"{name.replace('_', ' ')} {score:.2%} after {metrics['seconds']:.0f} s; written to {folder}")
 
 
 @app.command()
@@ -159,3 +161,20 @@ def bench(
 
     benchmark.run(out, rounds, say=typer.echo)
     typer.echo(f"Written: {out / 'throughput.json'}, {out / 'throughput.png'}")
+
+
+@app.command()
+def bench_loop(
+    recipe: Annotated[str, typer.Argument(help="A recipe of a classification.")] = "cifar10-cpu",
+    steps: Annotated[int, typer.Option(min=4, help="Steps of one run.")] = 60,
+    out: Annotated[Path, typer.Option(help="Folder for loop.json.")] = RESULTS,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each loop takes its turn.")] = 5,
+) -> None:
+    """Measure the training loop beside a plain one with a DataLoader and PIL. Takes some minutes."""
+    with faults_in_a_sentence():
+        from vitlab.training import bench as loops
+        from vitlab.training import read_recipe
+
+        chosen = read_recipe(recipe, steps=steps, warmup_steps=0)
+        ratio = loops.run(chosen, out / "loop.json", rounds, say=typer.echo)["speed_ratio"]
+        typer.echo(f"{ratio:.2f} x the plain loop; written: {out / 'loop.json'}")

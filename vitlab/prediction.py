@@ -6,7 +6,6 @@ The form is that of the Hugging Face hub, so that published checkpoints can be u
     vitlab predict nvidia/segformer-b0-finetuned-ade-512-512 street.jpg
 """
 
-import colorsys
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
 from vitlab.data import DataError, Dataset
+from vitlab.data.dataset import default_palette
 from vitlab.pretrained import CONFIG_FILE, FORMS, CheckpointError, from_pretrained, read_settings, save_pretrained
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
@@ -55,12 +55,6 @@ class Predictor:
             size = (picture.height, picture.width)
             logits = nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
         return logits[0].softmax(dim=0)
-
-
-def distinct_colours(N: int) -> Tensor:
-    """N colours that differ: hues a golden section apart, in three brightnesses: (N, 3) in uint8."""
-    colours = [colorsys.hsv_to_rgb(0.618034 * i % 1, 0.75, (0.95, 0.75, 0.55)[i % 3]) for i in range(N)]
-    return (torch.tensor(colours) * 255).round().to(torch.uint8)
 
 
 def save_predictor(folder: Path, model: nn.Module, dataset: Dataset, mean: Tensor, deviation: Tensor) -> None:
@@ -113,14 +107,14 @@ def read_predictor(id_or_folder: str | Path) -> Predictor:
     if not classes:
         raise CheckpointError(f"{id_or_folder} has no classifier: it must be trained on a task first.")
     preparation = read_settings(id_or_folder, PREPROCESSOR_FILE)
-    palette = preparation.get("palette")
+    palette = preparation.get("palette") or default_palette(len(classes))
     return Predictor(
         model,
         classes,
         mean=torch.tensor(preparation["image_mean"]),
         deviation=torch.tensor(preparation["image_std"]),
         size=_size(preparation),
-        palette=torch.tensor(palette, dtype=torch.uint8) if palette else distinct_colours(len(classes)),
+        palette=torch.tensor(palette, dtype=torch.uint8),
     )
 
 

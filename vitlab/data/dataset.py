@@ -86,3 +86,14 @@ class Dataset:
             total, squares, count = total + pixels.sum(1), squares + (pixels**2).sum(1), count + pixels.shape[1]
         mean = total / count
         return mean.float(), (squares / count - mean**2).clamp(min=0).sqrt().float()
+
+
+def default_palette(count: int) -> list[list[int]]:
+    """A distinct colour for each of up to 256 classes; the first is black.
+
+    The bits of the number go in turn to red, green and blue, the lowest to the highest: neighbours look different.
+    """
+    return [
+        [sum((number >> (3 * i + channel) & 1) << (7 - i) for i in range(8)) for channel in range(3)]
+        for number in range(count)
+    ]

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vitlab.data.dataset import IGNORE, Card, DataError, Dataset, Split
+from vitlab.data.dataset import IGNORE, Card, DataError, Dataset, Split, default_palette
 from vitlab.data.download import find_given
 
 VALUES = {str(value) for value in range(256)}
@@ -73,17 +73,6 @@ def load(
         test=splits[1],
         palette=torch.tensor(palette, dtype=torch.uint8),
     )
-
-
-def default_palette(count: int) -> list[list[int]]:
-    """A distinct colour for each of up to 256 classes; the first is black.
-
-    The bits of the number go in turn to red, green and blue, the lowest to the highest: neighbours look different.
-    """
-    return [
-        [sum((number >> (3 * i + channel) & 1) << (7 - i) for i in range(8)) for channel in range(3)]
-        for number in range(count)
-    ]
 
 
 def _class_of(num_classes: int, ignore: int | None, mapping: Mapping[int | str, int]) -> np.ndarray:

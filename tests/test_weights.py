@@ -1,0 +1,37 @@
+"""The trained models that come with the package: small, readable, and as good as their cards say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import vitlab
+from vitlab.data import load
+from vitlab.data.download import find_given
+from vitlab.prediction import read_predictor
+from vitlab.training.evaluation import evaluate, main_score, scores
+
+FOLDERS = sorted(Path(vitlab.__file__).parent.glob("weights/*/"))
+
+
+def test_there_is_a_classifier_and_a_segmentation():
+    kinds = {type(read_predictor(folder).model).__name__ for folder in FOLDERS}
+    assert {"ViT", "SegFormer"} <= kinds
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_model_keeps_what_its_card_promises(folder):
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 8_000_000
+    metrics = json.loads((folder / "metrics.json").read_text())
+    name, promised = main_score(metrics)
+    assert f"{name.replace('_', ' ')}: {promised:.2%}" in (folder / "README.md").read_text()
+    assert not metrics["where"]["commit"].endswith("-dirty")
+    predictor = read_predictor(folder)
+    data = metrics["recipe"]["data"]
+    if data["name"] not in ("digits", "shapes") and find_given(data["name"]) is None:
+        pytest.skip(f"VITLAB_DATA names no folder with {data['name']}")  # a test does not download
+    dataset = load(**data)
+    if dataset.card.name != metrics["data"]["name"]:
+        pytest.skip(f"it was trained on {metrics['data']['name']}, and here is {dataset.card.name}")
+    matrix = evaluate(predictor.model, dataset.test, len(predictor.classes), predictor.mean, predictor.deviation)
+    assert scores(matrix, dataset)[name] == pytest.approx(promised, abs=0.002)  # the weights are rounded to float16

@@ -1,0 +1,147 @@
+"""The loop beside a plain one: how much the augmentation in batches is worth, in images a second and in memory.
+
+The plain loop is what a tutorial shows: a `DataLoader` whose two workers augment one image at a time, with PIL, on the
+processor. Both train the same model on the same batches' size with the same two augmentations, crop and flip; each run
+has a process of its own, and they take turns.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from vitlab.bench import resident
+from vitlab.data import Dataset, load
+from vitlab.provenance import provenance
+from vitlab.training.log import read_log
+from vitlab.training.loop import train
+from vitlab.training.recipe import Recipe, TrainingError, build_model
+from vitlab.training.run import write_json
+
+COMPARED = ("crop_padding", "flip")  # the augmentations that both loops do
+
+
+class OneImageAtATime(torch.utils.data.Dataset):
+    """The training images of a classification, each one augmented when it is asked for."""
+
+    def __init__(self, dataset: Dataset, padding: int, flip: bool):
+        self.images = [Image.fromarray(image.permute(1, 2, 0).numpy().squeeze()) for image in dataset.train.images]
+        self.labels = dataset.train.labels.tolist()
+        mean, deviation = dataset.mean_and_deviation()
+        self.mean, self.deviation = mean.view(-1, 1, 1), deviation.view(-1, 1, 1)
+        self.padding, self.flip = padding, flip
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        image = self.images[i]
+        left, top = torch.randint(0, 2 * self.padding + 1, (2,)).tolist()
+        size = image.size
+        image = ImageOps.expand(image, self.padding).crop((left, top, left + size[0], top + size[1]))
+        if self.flip and torch.rand(()) < 0.5:
+            image = ImageOps.mirror(image)
+        pixels = torch.from_numpy(np.array(image)).float().div(255)  # (H, W) or (H, W, C)
+        pixels = pixels.reshape(*pixels.shape[:2], -1).permute(2, 0, 1)  # (C, H, W)
+        return (pixels - self.mean) / self.deviation, self.labels[i]
+
+
+def plain(recipe: Recipe) -> float:
+    """Train by a plain loop; images a second, without the start."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dataset = load(**recipe.data)
+    model = build_model(recipe, dataset).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    images = OneImageAtATime(dataset, **{"padding": 0, "flip": False} | _options(recipe))
+    loader = DataLoader(images, recipe.batch_size, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
+    step, began = 0, 0.0
+    while True:
+        for x, y in loader:
+            loss = F.cross_entropy(model(x.to(device)), y.to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+            optimizer.step()
+            loss.item()  # waits for a GPU
+            step += 1
+            if step == 1:
+                began = time.perf_counter()
+            if step == recipe.steps:
+                return (step - 1) * recipe.batch_size / (time.perf_counter() - began)
+
+
+def _options(recipe: Recipe) -> dict[str, Any]:
+    return {name.removeprefix("crop_"): value for name, value in recipe.augmentation.items() if name in COMPARED}
+
+
+def ours(recipe: Recipe) -> float:
+    """Train by `vitlab.training.train`; images a second, without the start and the evaluation at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        train(recipe, Path(folder))
+        first, *_, last = read_log(Path(folder))[:-1]
+    return (last["step"] - first["step"]) * recipe.batch_size / (last["seconds"] - first["seconds"])
+
+
+LOOPS = {"vitlab": ours, "plain": plain}
+
+
+def in_a_process(loop: str, recipe: Recipe) -> dict[str, float]:
+    """Images a second and the peak of the memory of one run."""
+    program = "import json, sys; from vitlab.training import bench; bench.report(*json.loads(sys.argv[1]))"
+    command = [sys.executable, "-c", program, json.dumps([loop, asdict(recipe)])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise TrainingError(f"the loop {loop} could not be measured: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def report(loop: str, recipe: dict[str, Any]) -> None:
+    """What `in_a_process` runs in its process. The plain loop's two workers have more memory of their own."""
+    rate = LOOPS[loop](Recipe(**recipe))
+    gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    print(json.dumps({"images_per_second": rate, "peak_memory_bytes": resident("VmHWM"), "peak_gpu_memory_bytes": gpu}))
+
+
+def run(recipe: Recipe, path: Path, rounds: int, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Measure both loops in turns, and write the result.
+
+    Args:
+        recipe: of a classification; its steps are those of one run, at least 4.
+        path: of the JSON file.
+        rounds: how often each loop takes its turn.
+
+    Raises:
+        TrainingError: if the recipe is of a segmentation, or a loop fails.
+    """
+    dataset = load(**recipe.data)
+    if dataset.is_segmentation:
+        raise TrainingError(f"{recipe.name} trains a segmentation, but the plain loop classifies: choose another.")
+    augmentation = {name: value for name, value in recipe.augmentation.items() if name in COMPARED}
+    recipe = replace(recipe, augmentation=augmentation, evaluations=1, warmup_steps=0)
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in LOOPS}
+    for i in range(rounds):
+        for name in LOOPS if i % 2 == 0 else reversed(LOOPS):
+            results[name].append(in_a_process(name, recipe))
+            say(f"{name}: {results[name][-1]['images_per_second']:.0f} images/s")
+    pairs = zip(results["vitlab"], results["plain"], strict=True)
+    content = {
+        "where": provenance("cuda" if torch.cuda.is_available() else "cpu"),
+        "data": dataset.card.name,
+        "recipe": asdict(recipe),
+        "speed_ratio": median(mine["images_per_second"] / other["images_per_second"] for mine, other in pairs),
+        "loops": results,
+    }
+    write_json(path, content)
+    return content
