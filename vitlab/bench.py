@@ -1,8 +1,9 @@
 """How fast, and with how much memory: this package beside `transformers` (and timm, where it imports), in one run.
 
-The implementations take turns, so that a busy moment of the machine hits all of them; medians and quartiles are kept.
-Memory is measured in a fresh process for each. Beside each time stands the floor: the operations over the machine's own
-matrix rate, or the bytes that must move over its copy rate, whichever takes longer.
+Each row of the table has a fresh process. In it the implementations take turns, so that a busy moment of the machine
+hits all of them; medians and quartiles are kept. Memory is measured in a fresh process for each implementation. Beside
+each time stands the floor: the operations over the machine's own matrix rate, or the bytes that must move over its copy
+rate, whichever takes longer.
 """
 
 import importlib
@@ -145,18 +146,24 @@ def floor(model: str, mode: str, rates: dict[str, float]) -> dict[str, float]:
     return {"flop": flop, "bytes": moved, "seconds": least}
 
 
-def peak_memory(model: str, implementation: str, mode: str) -> int:
-    """Bytes that two rounds need beyond what the process had before the model was built; in a process of its own."""
-    program = f"from vitlab import bench; print(bench.own_peak({model!r}, {implementation!r}, {mode!r}))"
+def alone(expression: str) -> Any:
+    """What an expression about this module gives in a fresh process, where no other model has run before.
+
+    That matters: the C library's allocator remembers the largest tensors it has seen, and serves later ones faster.
+    """
+    program = f"import json; from vitlab import bench; print(json.dumps(bench.{expression}))"
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{implementation} could not be measured on {model}: {done.stderr.strip().splitlines()[-1]}")
-    return int(done.stdout.split()[-1])
+        raise RuntimeError(f"{expression} could not be measured: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def own_peak(model: str, implementation: str, mode: str) -> int:
-    """What `peak_memory` runs in its process. Building a model first loads the libraries."""
+def peak_memory(model: str, implementation: str, mode: str) -> int:
+    """Bytes that two rounds need beyond what the process had before the model was built.
+
+    For a process of its own: see `alone`. Building a model first loads the libraries.
+    """
     build(model, implementation)
     before = resident("VmRSS")
     _, work = task(model, implementation, mode)
@@ -194,7 +201,7 @@ def measure(model: str, mode: str, rounds: int) -> dict[str, Any]:
         results[name] = {
             "seconds": {"median": middle, "quartiles": [low, high]},
             "images_per_second": MODES[mode] / middle,
-            "peak_memory_bytes": peak_memory(model, name, mode),
+            "peak_memory_bytes": alone(f"peak_memory({model!r}, {name!r}, {mode!r})"),
             "fraction_of_floor": least["seconds"] / middle,
         }
     ours, theirs = results["vitlab"], results["transformers"]
@@ -227,7 +234,7 @@ def run(folder: Path, rounds: int, say: Callable[[str], None] = print) -> dict[s
     rows = []
     for model in MODELS:
         for mode in MODES:
-            rows.append(measure(model, mode, rounds))
+            rows.append(alone(f"measure({model!r}, {mode!r}, {rounds})"))
             say(line(rows[-1]))
     results = {"where": where(), "rows": rows}
     folder.mkdir(parents=True, exist_ok=True)
