@@ -92,14 +92,15 @@ def test_wheel_checks_an_exercise(elsewhere):
     assert points == possible > 0
 
 
-def test_wheel_has_every_module(elsewhere):
+def test_wheel_has_every_module_recipe_and_trained_model(elsewhere):
     packaged = in_wheel(
         elsewhere,
         "import json, pathlib, vitlab\n"
         "root = pathlib.Path(vitlab.__file__).parents[1]\n"
-        "print(json.dumps([path.relative_to(root).as_posix() for path in root.rglob('vitlab/**/*.py')]))\n",
+        "print(json.dumps([path.relative_to(root).as_posix() for path in root.rglob('vitlab/**/*')\n"
+        "    if path.is_file() and path.suffix != '.pyc']))\n",
     )
-    written = {path.as_posix() for path in source_files() if path.parts[0] == "vitlab" and path.suffix == ".py"}
+    written = {path.as_posix() for path in source_files() if path.parts[0] == "vitlab"}
     assert set(packaged) == written
 
 

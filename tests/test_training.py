@@ -1,5 +1,6 @@
 """The training loop: it learns, survives every kind of end, and says in a sentence what went wrong."""
 
+import errno
 import json
 import math
 import multiprocessing
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from vitlab import training
@@ -266,6 +267,23 @@ def test_too_little_memory_is_explained(tmp_path, monkeypatch):
     monkeypatch.setattr(Batches, "__call__", call)
     with pytest.raises(TrainingError, match="too small for 64 images at a time: try --batch-size 32"):
         train(tiny(tmp_path), tmp_path / "run")
+
+
+def test_a_full_disk_is_explained_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    recipe, written = tiny(tmp_path, steps=10), []
+
+    def save(tensors, path, metadata):
+        if len(written) == 3:
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(save_file(tensors, path, metadata))
+
+    monkeypatch.setattr("vitlab.training.checkpoint.save_file", save)
+    with pytest.raises(TrainingError, match=r"cannot be written \(.*No space left.* goes on from the last checkpoint"):
+        train(recipe, tmp_path / "run", checkpoint_seconds=0)
+    monkeypatch.undo()
+    assert train(recipe, tmp_path / "run")["test_accuracy"] > 0
+    assert [line["step"] for line in read_log(tmp_path / "run")] == list(range(1, 11))
 
 
 def test_a_file_is_the_old_one_or_the_new_one(tmp_path):

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import parse_flag_from_env
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -72,6 +73,7 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> 
     if recipe.compile and device.type == "cuda":
         forward = torch.compile(forward)
 
+    small = {"upsample": False} if dataset.is_segmentation else {}  # the loss upsamples, a few rows at a time
     saved = time.monotonic()
     losses = []  # since the last report; they stay on the device, because to look at one makes a GPU wait
     progress = tqdm(range(first, recipe.steps), recipe.name, recipe.steps, initial=first, disable=rank > 0)
@@ -83,7 +85,7 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> 
                 group["lr"] = group["peak_lr"] * factor
 
             images, targets = batches(step)
-            loss = loss_of(forward(normalize(images, mean, deviation)), targets, accelerator)
+            loss = loss_of(forward(normalize(images, mean, deviation), **small), targets, accelerator)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(model.parameters(), recipe.clip)
             optimizer.step()
@@ -182,9 +184,13 @@ def resume(
 
 @contextmanager
 def explained(recipe: Recipe, device: torch.device) -> Iterator[None]:
-    """Turn "out of memory" into what to do about it."""
+    """Turn "out of memory" and a full disk into what to do about them."""
     try:
         yield
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"the run cannot be written ({error}): make room, and the same command goes on from the last checkpoint."
+        ) from error
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
