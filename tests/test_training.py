@@ -89,7 +89,10 @@ def test_a_vit_learns_the_digits(tmp_path):
     assert metrics["where"]["device"] and metrics["where"]["commit"]
     lines = read_log(tmp_path / "run")
     assert [line["step"] for line in lines] == list(range(3, 301, 3))
-    assert [line["step"] for line in lines if "test_accuracy" in line] == [150, 300]
+    tests = [line for line in lines if "test_accuracy" in line]
+    assert [line["step"] for line in tests] == [150, 300]
+    curve = [{name: line[name] for name in ("step", "seconds", "test_accuracy")} for line in tests]
+    assert metrics["curve"] == curve and 0 < curve[0]["seconds"] < curve[1]["seconds"] == metrics["seconds"]
     assert lines[-1]["loss"] < lines[0]["loss"] / 2
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
 

@@ -247,7 +247,6 @@ class Embeddings(nn.Module):
                 f"the images have {images.shape[1]} channels, but this model was made for "
                 f"{self.projection.in_channels}."
             )
-        features = self.projection(images)  # (B, d, H/P, W/P)
-        patch_embeddings = features.flatten(2).transpose(1, 2)  # (B, n, d)
+        patch_embeddings = embed_patches(images, self.E, self.patch_size) + self.projection.bias  # (B, n, d)
         positions = interpolate_positions(self.position_embedding, self.grid, grid)
         return assemble_sequence(patch_embeddings, self.class_embedding, positions)

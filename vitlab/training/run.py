@@ -40,10 +40,12 @@ def finish(
 ) -> None:
     """Write metrics.json, curves.png and model/ from the log and the last average of the weights."""
     lines = read_log(folder)
+    score, _ = main_score(lines[-1])
     device = mean.device
     results = {name: value for name, value in lines[-1].items() if name.startswith("test_")}
     metrics = {
         **results,
+        "curve": [{name: line[name] for name in ("step", "seconds", score)} for line in lines if score in line],
         "seconds": lines[-1]["seconds"],
         "images_per_second": recipe.steps * recipe.batch_size / lines[-1]["seconds"],
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
