@@ -28,7 +28,7 @@ from transformers import (
 from vitlab import SegFormer, ViT
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.mit import MiT, MiTConfig
-from vitlab.pretrained import CheckpointError, load_pretrained
+from vitlab.pretrained import CONVERTER, CheckpointError, load_pretrained
 from vitlab.segformer import CONFIGS as SEGFORMER_CONFIGS
 from vitlab.segformer import SegFormerConfig
 from vitlab.vit import ViTConfig
@@ -279,13 +279,45 @@ def test_an_unreachable_hub_is_named(monkeypatch, tmp_path):
 
 
 class Hub(SimpleHTTPRequestHandler):
-    """As much of a hub as a download asks for: files of folders NAME/ under /NAME/resolve/main/, with a commit."""
+    """As much of a hub as a download asks for: files of folders NAME/ under /NAME/resolve/main/, with a commit.
+
+    What lies in NAME/proposed/ is a pull request of the hub's converter, number 3; number 2 is somebody else's.
+    """
+
+    def do_GET(self):
+        if "/discussions" not in self.path:
+            return super().do_GET()
+        proposals = [
+            {
+                "title": "safetensors",
+                "num": number,
+                "author": {"name": author},
+                "createdAt": "2026-01-01T00:00:00.000Z",
+                "status": "open",
+                "repo": {"name": "somebody/tiny-vit", "type": "model"},
+                "isPullRequest": True,
+            }
+            for number, author in ((2, "stranger"), (3, CONVERTER))
+        ]
+        content = json.dumps({"count": 2, "start": 0, "discussions": proposals}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def translate_path(self, path):
-        return super().translate_path(path.replace("/resolve/main/", "/"))
+        return super().translate_path(
+            path.replace("/resolve/main/", "/").replace("/resolve/refs%2Fpr%2F3/", "/proposed/")
+        )
+
+    def send_error(self, code, message=None, explain=None):
+        self.send_response(code)
+        self.send_header("X-Error-Code", "EntryNotFound")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def end_headers(self):
-        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("X-Repo-Commit", ("3" if "pr%2F3" in self.path else "0") * 40)
         self.send_header("ETag", f'"{hashlib.sha256(self.path.encode()).hexdigest()}"')
         super().end_headers()
 
@@ -293,9 +325,13 @@ class Hub(SimpleHTTPRequestHandler):
         pass
 
 
-def test_a_checkpoint_is_downloaded_once_and_then_found_without_a_network(tmp_path):
-    ours = perturb(ViT(TINY_VIT))
-    ours.save_pretrained(tmp_path / "hub" / "somebody" / "tiny-vit")
+@pytest.mark.parametrize("weights", ["in the repository", "proposed by the converter"])
+def test_a_checkpoint_is_downloaded_once_and_then_found_without_a_network(weights, tmp_path):
+    ours, folder = perturb(ViT(TINY_VIT)), tmp_path / "hub" / "somebody" / "tiny-vit"
+    ours.save_pretrained(folder)
+    if weights == "proposed by the converter":
+        (folder / "proposed").mkdir()
+        (folder / "model.safetensors").rename(folder / "proposed" / "model.safetensors")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, directory=tmp_path / "hub"))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     program = "from vitlab import ViT; print(ViT.from_pretrained('somebody/tiny-vit').head.weight.sum().item())"

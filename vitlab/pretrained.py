@@ -16,6 +16,7 @@ from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub.errors import (
+    CacheNotFound,
     EntryNotFoundError,
     HFValidationError,
     LocalEntryNotFoundError,
@@ -30,6 +31,7 @@ from vitlab.segformer import SegFormer, SegFormerConfig
 from vitlab.vit import ViT, ViTConfig
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+CONVERTER = "SFconvertbot"  # the hub's own account that writes pickled weights of old repositories as safetensors
 
 
 class CheckpointError(Exception):
@@ -142,7 +144,7 @@ def _locate(id_or_folder: str | Path, name: str) -> Path:
             )
         return folder / name
     try:
-        return Path(huggingface_hub.hf_hub_download(str(id_or_folder), name))
+        return _download(str(id_or_folder), name)
     except HFValidationError:
         fault = "is neither a folder nor a name on the hub, which would look like google/vit-base-patch16-224"
     except RepositoryNotFoundError:
@@ -156,6 +158,41 @@ def _locate(id_or_folder: str | Path, name: str) -> Path:
     except OSError as error:
         fault = f"could not be fetched from the hub ({error}): try again, or give a folder"
     raise CheckpointError(f"{id_or_folder} {fault}.")
+
+
+def _download(repository: str, name: str) -> Path:
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, name))
+    except EntryNotFoundError as error:
+        revision = None
+        if name == WEIGHTS_FILE:
+            revision = _conversion(repository, reachable=not isinstance(error, LocalEntryNotFoundError))
+        if revision is None:
+            raise
+        return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision))
+
+
+def _conversion(repository: str, *, reachable: bool) -> str | None:
+    """Where the hub's converter has proposed safetensors for a repository that holds only pickled weights.
+
+    Such proposals are often never merged: they stay beside the repository, as refs/pr/NUMBER.
+
+    Args:
+        repository: its name.
+        reachable: whether the hub can be asked; if not, what the cache has of proposals counts.
+    """
+    if reachable:
+        proposals = huggingface_hub.get_repo_discussions(repository, author=CONVERTER, discussion_type="pull_request")
+        revisions = [proposal.git_reference for proposal in proposals if proposal.author == CONVERTER]
+    else:
+        try:
+            cached = huggingface_hub.scan_cache_dir().repos
+        except CacheNotFound:
+            return None
+        revisions = [
+            ref for repo in cached if repo.repo_id == repository for each in repo.revisions for ref in each.refs
+        ]
+    return next((revision for revision in revisions if revision.startswith("refs/pr/")), None)
 
 
 def _load(model: nn.Module, tensors: dict[str, Tensor], source: str, *, with_head: bool) -> None:
