@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from vitlab import bench
@@ -34,6 +35,33 @@ def test_the_command_writes_ratios_floors_and_a_figure(made_up, tmp_path):
         assert row["implementations"]["vitlab"]["fraction_of_floor"] == row["floor"]["seconds"]
     assert {"device", "commit", "seed", "data", "torch"} <= set(written["where"])
     assert (tmp_path / "throughput.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_on_a_gpu_the_compiled_ones_are_measured_too(made_up, monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "device", lambda: "cuda")
+    monkeypatch.setattr(bench, "where", dict)
+    monkeypatch.setattr(bench, "seconds", lambda work: {"vitlab": 1.0, "vitlab, compiled": 0.5}.get(work(), 2.0))
+    monkeypatch.setattr(bench, "peak_memory", lambda model, name, mode: 1 if name == "vitlab" else 2)
+    said = []
+    bench.run(tmp_path, 3, say=said.append)
+    assert "2.00 x transformers (4.00 x if both are compiled), 0.50 x its memory" in said[0]
+    row = json.loads((tmp_path / "throughput-gpu.json").read_text())["rows"][0]
+    assert set(row["implementations"]) >= {"vitlab", "vitlab, compiled", "transformers", "transformers, compiled"}
+    assert row["batch"] == 32 and row["implementations"]["vitlab, compiled"]["images_per_second"] == 64
+    assert (tmp_path / "throughput-gpu.png").exists()
+
+
+@pytest.mark.parametrize("mode", bench.MODES)
+def test_a_compiled_model_and_bfloat16_do_the_same_work(mode, monkeypatch):
+    monkeypatch.setattr(bench, "MODELS", {"SegFormer-B0": 64})
+    monkeypatch.setattr(bench, "DTYPES", {"cpu": torch.bfloat16})  # here a processor plays the GPU
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda f: compiled.append(f) or f)
+    net, work = bench.task("SegFormer-B0", "vitlab, compiled", mode)
+    before = net.decoder.classify.weight.clone()
+    work()
+    assert len(compiled) == 2 and net.training == (mode == "training")
+    assert torch.equal(before, net.decoder.classify.weight) == (mode == "inference")
 
 
 def test_the_floor_counts_the_operations_of_the_published_models():

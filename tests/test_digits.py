@@ -38,3 +38,12 @@ def test_the_seed_decides_the_split():
 def test_a_data_set_that_does_not_exist_is_named():
     with pytest.raises(DataError, match="no data set 'digit'; these exist: digits"):
         load("digit")
+
+
+def test_an_option_that_does_not_exist_or_is_missing_is_named():
+    with pytest.raises(DataError, match=r"digits cannot be loaded with these options, .*'sede': it takes seed"):
+        load("digits", sede=1)
+    with pytest.raises(DataError, match=r"cifar10 cannot be loaded .*'images': it takes none"):
+        load("cifar10", images=1)
+    with pytest.raises(DataError, match=r"folder cannot be loaded .*'path': it takes path, classes, images"):
+        load("folder")

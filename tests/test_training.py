@@ -364,6 +364,15 @@ def test_the_command_trains_evaluates_and_predicts(tmp_path):
         assert done.exit_code == 1 and sentence in done.output and "Traceback" not in done.output
 
 
+def test_the_card_of_a_data_set_is_shown():
+    done = CliRunner().invoke(app, ["data", "digits"])
+    assert done.exit_code == 0, done.output
+    for line in ("licence: CC BY 4.0", "classes: 0, 1, 2, ", "here: 1,437 images to train on, 360 to test on"):
+        assert line in done.output
+    done = CliRunner().invoke(app, ["data", "digit"])
+    assert done.exit_code == 1 and "no recipe 'digit'" in done.output
+
+
 def test_a_run_is_published_with_a_card(tmp_path):
     metrics = train(tiny(tmp_path, steps=20), tmp_path / "run")
     done = CliRunner().invoke(app, ["publish", str(tmp_path / "run"), str(tmp_path / "tiny-vit")])
@@ -411,5 +420,6 @@ def test_the_loop_is_measured_beside_a_plain_one(tmp_path):
     rates = {name: runs[0]["images_per_second"] for name, runs in written["loops"].items()}
     assert written["speed_ratio"] == pytest.approx(rates["vitlab"] / rates["plain"])
     assert written["recipe"]["augmentation"] == {"crop_padding": 1}
+    assert 0 < written["matrix_share"]["vitlab"] < 1
     done = CliRunner().invoke(app, ["bench-loop", "shapes", "--out", str(tmp_path)])
     assert done.exit_code == 1 and "choose another" in done.output

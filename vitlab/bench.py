@@ -4,6 +4,9 @@ Each row of the table has a fresh process. In it the implementations take turns,
 hits all of them; medians and quartiles are kept. Memory is measured in a fresh process for each implementation. Beside
 each time stands the floor: the operations over the machine's own matrix rate, or the bytes that must move over its copy
 rate, whichever takes longer.
+
+Where there is a GPU it is what is measured: larger batches, products in bfloat16, each implementation with and without
+`torch.compile`.
 """
 
 import importlib
@@ -23,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from vitlab.files import write_json
 from vitlab.linear import linear
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.provenance import provenance
@@ -31,8 +35,16 @@ from vitlab.segformer import SegFormer
 from vitlab.vit import ViT
 
 MODELS = {"ViT-B/16": 224, "SegFormer-B0": 512, "SegFormer-B2": 512}  # and the side of their images, in pixels
-MODES = {"inference": 1, "training": 2}  # and their batch sizes
+MODES = ("inference", "training")
+BATCHES = {"cpu": {"inference": 1, "training": 2}, "cuda": {"inference": 32, "training": 8}}
+DTYPES = {"cpu": torch.float32, "cuda": torch.bfloat16}  # of the products; weights are in float32 everywhere
+COMPILED = ", compiled"
 SEED = 0
+
+
+def device() -> str:
+    """What is measured: the GPU, else the processor."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def implementations(model: str) -> list[str]:
@@ -40,7 +52,7 @@ def implementations(model: str) -> list[str]:
     names = ["vitlab", "transformers"]
     if model == "ViT-B/16" and importlib.util.find_spec("timm"):
         names.append("timm")
-    return names
+    return names + [name + COMPILED for name in names if device() == "cuda"]
 
 
 def build(model: str, implementation: str) -> tuple[nn.Module, Callable[[Tensor], Tensor], Callable[..., Tensor]]:
@@ -88,18 +100,30 @@ def task(model: str, implementation: str, mode: str) -> tuple[nn.Module, Callabl
     compared here.
     """
     torch.manual_seed(SEED)
-    net, scores, loss = build(model, implementation)
-    B, side = MODES[mode], MODELS[model]
-    images = torch.randn(B, 3, side, side)
+    net, scores, loss = build(model, implementation.removesuffix(COMPILED))
+    if implementation.endswith(COMPILED):
+        scores, loss = torch.compile(scores), torch.compile(loss)
+    where, side = device(), MODELS[model]
+    B = BATCHES[where][mode]
+    net, images = net.to(where), torch.randn(B, 3, side, side, device=where)
+    in_bfloat16 = torch.autocast(where, torch.bfloat16, enabled=DTYPES[where] == torch.bfloat16)
     if mode == "inference":
         net.eval()
-        return net, torch.no_grad()(lambda: scores(images))
-    labels = torch.randint(0, 1000, (B,)) if model == "ViT-B/16" else torch.randint(0, 150, (B, side, side))
+
+        def forward() -> None:
+            with torch.no_grad(), in_bfloat16:
+                scores(images)
+
+        return net, forward
+    classes, size = (1000, (B,)) if model == "ViT-B/16" else (150, (B, side, side))
+    labels = torch.randint(0, classes, size, device=where)
     optimizer = torch.optim.AdamW(net.train().parameters(), lr=1e-5, fused=True)
 
     def step() -> None:
         optimizer.zero_grad()
-        loss(images, labels).backward()
+        with in_bfloat16:
+            value = loss(images, labels)
+        value.backward()
         optimizer.step()
 
     return net, step
@@ -108,40 +132,49 @@ def task(model: str, implementation: str, mode: str) -> tuple[nn.Module, Callabl
 def seconds(work: Callable[[], Any]) -> float:
     start = time.perf_counter()
     work()
+    if device() == "cuda":
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
 def machine_rates() -> dict[str, float]:
-    """Float32 operations a second in a large matrix product, by whichever of two libraries is faster here, and bytes a
-    second in a copy (read and written)."""
-    A, B = torch.randn(2, 2048, 2048)
-    source = torch.zeros(2**26)  # 256 MB
+    """Operations a second in a large matrix product, by whichever of two libraries is faster here, and bytes a second
+    in a copy (read and written)."""
+    where = device()
+    n, numbers = (2048, 2**26) if where == "cpu" else (8192, 2**30)
+    A, B = torch.randn(2, n, n, device=where, dtype=DTYPES[where])
+    source = torch.zeros(numbers, device=where)
     target = torch.zeros_like(source)
     with torch.no_grad():
         product = min(min(seconds(lambda: A @ B), seconds(lambda: linear(A, B))) for _ in range(10))
     copy = min(seconds(lambda: target.copy_(source)) for _ in range(10))
-    return {"matrix_flop_per_s": 2 * 2048**3 / product, "copy_bytes_per_s": 2 * 4 * source.numel() / copy}
+    return {"matrix_flop_per_s": 2 * n**3 / product, "copy_bytes_per_s": 2 * 4 * numbers / copy}
+
+
+def flop_of_forward(scores: Callable[[Tensor], Tensor], images: Tensor) -> int:
+    """The operations of the matrix products, convolutions and attention of a forward pass, on the meta device."""
+    with FlopCounterMode(display=False) as counter:
+        scores(images)
+    return counter.get_total_flops()
 
 
 def floor(model: str, mode: str, rates: dict[str, float]) -> dict[str, float]:
     """The least that vitlab's form of the model has to do, and the seconds that this takes at the machine's rates.
 
-    Operations are those of matrix products, convolutions and attention; a training step counts as three forward passes.
+    A training step has the operations of three forward passes.
     Bytes: in inference every parameter is read once. A training step reads it twice (forward, backward), writes its
     gradient, and AdamW reads weight, gradient and two moments and writes three of them back: 10 transfers. The images
     are read once.
     """
     with torch.device("meta"):
         net, scores, _ = build(model, "vitlab")
-        B, side = MODES[mode], MODELS[model]
-        images = torch.randn(B, 3, side, side)
+        images = torch.randn(BATCHES[device()][mode], 3, MODELS[model], MODELS[model])
         net.train(mode == "training")
-        with FlopCounterMode(display=False) as counter:
-            scores(images)
+        forward = flop_of_forward(scores, images)
     passes = 3 if mode == "training" else 1
     transfers = 1 if mode == "inference" else 10
     moved = 4 * (transfers * sum(p.numel() for p in net.parameters()) + images.numel())
-    flop = passes * counter.get_total_flops()
+    flop = passes * forward
     least = max(flop / rates["matrix_flop_per_s"], moved / rates["copy_bytes_per_s"])
     return {"flop": flop, "bytes": moved, "seconds": least}
 
@@ -162,14 +195,15 @@ def alone(expression: str) -> Any:
 def peak_memory(model: str, implementation: str, mode: str) -> int:
     """Bytes that two rounds need beyond what the process had before the model was built.
 
-    For a process of its own: see `alone`. Building a model first loads the libraries.
+    For a process of its own: see `alone`. Building a model first loads the libraries. With a GPU, the bytes of its own
+    memory.
     """
-    build(model, implementation)
+    build(model, implementation.removesuffix(COMPILED))
     before = resident("VmRSS")
     _, work = task(model, implementation, mode)
     work()
     work()
-    return resident("VmHWM") - before
+    return torch.cuda.max_memory_allocated() if device() == "cuda" else resident("VmHWM") - before
 
 
 def resident(entry: str) -> int:
@@ -185,8 +219,9 @@ def measure(model: str, mode: str, rounds: int) -> dict[str, Any]:
     """One row of the table: every implementation of one model in one mode, and the machine's rates at that time."""
     names = implementations(model)
     works = {name: task(model, name, mode)[1] for name in names}
-    for work in works.values():  # the first round allocates, and is not counted
-        work()
+    for work in works.values():  # the first rounds allocate and compile, and are not counted
+        for _ in range(1 if device() == "cpu" else 3):
+            work()
     times: dict[str, list[float]] = {name: [] for name in names}
     before = machine_rates()
     for i in range(rounds):
@@ -194,13 +229,13 @@ def measure(model: str, mode: str, rounds: int) -> dict[str, Any]:
             times[name].append(seconds(works[name]))
     del works
     rates = {name: max(rate, before[name]) for name, rate in machine_rates().items()}
-    least = floor(model, mode, rates)
+    least, batch = floor(model, mode, rates), BATCHES[device()][mode]
     results = {}
     for name in names:
         low, middle, high = quantiles(times[name], n=4)
         results[name] = {
             "seconds": {"median": middle, "quartiles": [low, high]},
-            "images_per_second": MODES[mode] / middle,
+            "images_per_second": batch / middle,
             "peak_memory_bytes": alone(f"peak_memory({model!r}, {name!r}, {mode!r})"),
             "fraction_of_floor": least["seconds"] / middle,
         }
@@ -209,46 +244,55 @@ def measure(model: str, mode: str, rounds: int) -> dict[str, Any]:
         "model": model,
         "mode": mode,
         "image_side": MODELS[model],
-        "batch": MODES[mode],
+        "batch": batch,
         "rounds": rounds,
         "rates": rates,
         "floor": least,
         "implementations": results,
-        "speed_ratio": median(t / o for t, o in zip(times["transformers"], times["vitlab"], strict=True)),
+        "speed_ratio": speed_ratio(times),
+        "speed_ratio_compiled": speed_ratio(times, COMPILED) if "vitlab" + COMPILED in times else None,
         "memory_ratio": ours["peak_memory_bytes"] / theirs["peak_memory_bytes"],
     }
 
 
+def speed_ratio(times: dict[str, list[float]], suffix: str = "") -> float:
+    """How many times as fast as transformers: the median over the rounds, in each of which both took their turn."""
+    ours, theirs = times["vitlab" + suffix], times["transformers" + suffix]
+    return median(t / o for t, o in zip(theirs, ours, strict=True))
+
+
 def where() -> dict[str, Any]:
     """Where the numbers come from, for whoever reads the results."""
-    return provenance() | {
+    return provenance(device()) | {
         "transformers": importlib.import_module("transformers").__version__,
         "seed": SEED,
         "data": "random images",
-        "dtype": "float32",
+        "dtype": str(DTYPES[device()]).removeprefix("torch."),
     }
 
 
 def run(folder: Path, rounds: int, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Measure everything; write throughput.json and throughput.png into `folder`."""
+    """Measure everything; write throughput.json and throughput.png, on a GPU throughput-gpu.*, into `folder`."""
     rows = []
     for model in MODELS:
         for mode in MODES:
             rows.append(alone(f"measure({model!r}, {mode!r}, {rounds})"))
             say(line(rows[-1]))
     results = {"where": where(), "rows": rows}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "throughput.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    draw(results, folder / "throughput.png")
+    path = folder / ("throughput.json" if device() == "cpu" else "throughput-gpu.json")
+    write_json(path, results)
+    draw(results, path.with_suffix(".png"))
+    say(f"Written: {path}, {path.with_suffix('.png')}")
     return results
 
 
 def line(row: dict[str, Any]) -> str:
     """One row for a terminal."""
-    ours = row["implementations"]["vitlab"]
+    ours, compiled = row["implementations"]["vitlab"], row["speed_ratio_compiled"]
     return (
         f"{row['model']:13} {row['mode']:10} {ours['images_per_second']:6.2f} images/s, "
-        f"{row['speed_ratio']:.2f} x transformers, {row['memory_ratio']:.2f} x its memory, "
+        f"{row['speed_ratio']:.2f} x transformers{f' ({compiled:.2f} x if both are compiled)' if compiled else ''}, "
+        f"{row['memory_ratio']:.2f} x its memory, "
         f"{ours['fraction_of_floor']:.0%} of the floor"
     )
 
@@ -264,7 +308,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
             rate, (fast, slow) = result["images_per_second"], result["seconds"]["quartiles"]
             spread = [[rate - row["batch"] / slow], [row["batch"] / fast - rate]]
             ax.bar(i, rate, yerr=spread, capsize=3, color=f"C{i}")
-        ax.set_xticks(range(len(row["implementations"])), row["implementations"], fontsize=9)
+        names = [name.replace(", ", ",\n") for name in row["implementations"]]
+        ax.set_xticks(range(len(names)), names, fontsize=9 if len(names) == 2 else 6)
         ax.set_title(f"{row['model']}, {row['mode']}", fontsize=9)
         ax.set_ylabel("images / s", fontsize=9)
     figure.savefig(path, dpi=150)

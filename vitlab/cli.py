@@ -15,6 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # its paragraphs flow, and [brackets] stay as they are
 )
 
 RESULTS = Path("book/results")
@@ -48,7 +49,7 @@ def train(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the run. [default: runs/RECIPE] If it holds the same run, interrupted, it goes on."
+            help="Folder of the run; if it holds the same run, interrupted, it goes on. [default: runs/RECIPE]"
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Another random beginning. [default: the recipe's]")] = None,
@@ -83,7 +84,8 @@ def results(
     """Train recipes with several seeds, and write what they reach, with its spread, to RECIPE.json."""
     with faults_in_a_sentence():
         from vitlab import training
-        from vitlab.training.run import summarize, write_json
+        from vitlab.files import write_json
+        from vitlab.training.run import summarize
 
         for name in recipes:
             chosen = [training.read_recipe(name, seed=seed) for seed in range(seeds)]
@@ -92,6 +94,23 @@ def results(
             write_json(path, summary)
             spread = f" ± {summary['deviation']:.2%}" if summary["deviation"] is not None else ""
             typer.echo(f"{name}: {summary['score'].replace('_', ' ')} {summary['mean']:.2%}{spread}; written to {path}")
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="digits, shapes, cifar10, ..., or a recipe whose data are meant.")],
+) -> None:
+    """Fetch a data set if it is not here yet, and show its card: source, licence, size, classes, how to cite it."""
+    with faults_in_a_sentence():
+        from dataclasses import asdict
+
+        from vitlab.data import load
+        from vitlab.training.recipe import data_options
+
+        dataset = load(**data_options(name))
+        here = f"{len(dataset.train):,} images to train on, {len(dataset.test):,} to test on"
+        for entry, text in (asdict(dataset.card) | {"classes": ", ".join(dataset.classes), "here": here}).items():
+            typer.echo(f"{entry}: {text}")
 
 
 @app.command()
@@ -110,9 +129,7 @@ def publish(
 @app.command()
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="A folder that `vitlab train` wrote, or a name on the hub.")],
-    dataset: Annotated[
-        str, typer.Argument(help="digits, shapes, cifar10, cifar100, ade20k, or a recipe whose data are meant.")
-    ],
+    dataset: Annotated[str, typer.Argument(help="digits, shapes, cifar10, ..., or a recipe whose data are meant.")],
 ) -> None:
     """Test a trained or published model on the test images of a data set."""
     with faults_in_a_sentence():
@@ -156,11 +173,13 @@ def bench(
     out: Annotated[Path, typer.Option(help="Folder for throughput.json and throughput.png.")] = RESULTS,
     rounds: Annotated[int, typer.Option(min=2, help="How often each implementation takes its turn.")] = 9,
 ) -> None:
-    """Measure speed and memory beside transformers (and timm, where it imports). Takes some minutes."""
+    """Measure speed and memory beside transformers (and timm, where it imports). Takes some minutes.
+
+    Where there is a GPU it is measured, in bfloat16, with and without torch.compile; the files are throughput-gpu.*.
+    """
     from vitlab import bench as benchmark
 
     benchmark.run(out, rounds, say=typer.echo)
-    typer.echo(f"Written: {out / 'throughput.json'}, {out / 'throughput.png'}")
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Data sets, one file each, behind one small interface: `load(name)` gives a `Dataset`."""
 
 from importlib import import_module
+from inspect import signature
 
 from vitlab.data.dataset import IGNORE, Card, DataError, Dataset, Split
 
@@ -18,4 +19,11 @@ def load(name: str, **options) -> Dataset:
     if name not in NAMES:
         raise DataError(f"there is no data set {name!r}; these exist: {', '.join(NAMES)}.")
     module = "cifar" if name.startswith("cifar") else name
-    return import_module(f"vitlab.data.{module}").load(**({"name": name} if module == "cifar" else {}) | options)
+    function = import_module(f"vitlab.data.{module}").load
+    options = ({"name": name} if module == "cifar" else {}) | options
+    try:
+        signature(function).bind(**options)
+    except TypeError as error:
+        known = ", ".join(each for each in signature(function).parameters if each != "name") or "none"
+        raise DataError(f"{name} cannot be loaded with these options, {error}: it takes {known}.") from error
+    return function(**options)

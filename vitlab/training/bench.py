@@ -2,7 +2,8 @@
 
 The plain loop is what a tutorial shows: a `DataLoader` whose two workers augment one image at a time, with PIL, on the
 processor. Both train the same model on the same batches' size with the same two augmentations, crop and flip; each run
-has a process of its own, and they take turns.
+has a process of its own, and they take turns. How much of the machine's matrix rate a loop uses says what is left to
+gain.
 """
 
 import json
@@ -22,13 +23,13 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from vitlab.bench import resident
+from vitlab.bench import flop_of_forward, machine_rates, resident
 from vitlab.data import Dataset, load
+from vitlab.files import write_json
 from vitlab.provenance import provenance
 from vitlab.training.log import read_log
 from vitlab.training.loop import train
 from vitlab.training.recipe import Recipe, TrainingError, build_model
-from vitlab.training.run import write_json
 
 COMPARED = ("crop_padding", "flip")  # the augmentations that both loops do
 
@@ -114,6 +115,14 @@ def report(loop: str, recipe: dict[str, Any]) -> None:
     print(json.dumps({"images_per_second": rate, "peak_memory_bytes": resident("VmHWM"), "peak_gpu_memory_bytes": gpu}))
 
 
+def matrix_share(recipe: Recipe, dataset: Dataset, images_per_second: float) -> float:
+    """The operations of a training, three forward passes an image, as a part of the machine's matrix rate."""
+    with torch.device("meta"):
+        images = torch.empty(1, *dataset.train.images.shape[1:])
+        forward = flop_of_forward(build_model(recipe, dataset), images)
+    return 3 * forward * images_per_second / machine_rates()["matrix_flop_per_s"]
+
+
 def run(recipe: Recipe, path: Path, rounds: int, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Measure both loops in turns, and write the result.
 
@@ -135,12 +144,13 @@ def run(recipe: Recipe, path: Path, rounds: int, say: Callable[[str], None] = pr
         for name in LOOPS if i % 2 == 0 else reversed(LOOPS):
             results[name].append(in_a_process(name, recipe))
             say(f"{name}: {results[name][-1]['images_per_second']:.0f} images/s")
-    pairs = zip(results["vitlab"], results["plain"], strict=True)
+    rates = {name: [result["images_per_second"] for result in each] for name, each in results.items()}
     content = {
         "where": provenance("cuda" if torch.cuda.is_available() else "cpu"),
         "data": dataset.card.name,
         "recipe": asdict(recipe),
-        "speed_ratio": median(mine["images_per_second"] / other["images_per_second"] for mine, other in pairs),
+        "speed_ratio": median(mine / other for mine, other in zip(rates["vitlab"], rates["plain"], strict=True)),
+        "matrix_share": {name: matrix_share(recipe, dataset, median(each)) for name, each in rates.items()},
         "loops": results,
     }
     write_json(path, content)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vitlab.data import NAMES as DATA_NAMES
 from vitlab.data import Dataset
 from vitlab.mit import MiT, MiTConfig
 from vitlab.pretrained import FORMS, load_pretrained
@@ -153,6 +154,18 @@ def check_names(given: dict[str, Any], known, where: str) -> None:
             close = get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"these exist: {', '.join(known)}."
             raise TrainingError(f"{where} has an entry {name!r} that nobody reads: {hint}")
+
+
+def data_options(name: str) -> dict[str, Any]:
+    """What `vitlab.data.load` takes for a data set as it is by default, or for the data of a recipe.
+
+    Args:
+        name: of a data set, or as in `read_recipe`.
+
+    Raises:
+        TrainingError: if it is neither.
+    """
+    return {"name": name} if name in DATA_NAMES and name != "folder" else read_recipe(name).data
 
 
 def augmentation_of(recipe: Recipe, dataset: Dataset) -> ImageAugmentation | MaskAugmentation:

@@ -11,22 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitlab.data import NAMES as DATA_NAMES
 from vitlab.data import Dataset, load
-from vitlab.files import written_whole
+from vitlab.files import write_json
 from vitlab.prediction import PREPROCESSOR_FILE, read_predictor, save_predictor
 from vitlab.pretrained import FORMS, save_pretrained
 from vitlab.provenance import provenance
 from vitlab.training.evaluation import evaluate, main_score, scores
 from vitlab.training.log import draw_curves, read_log
-from vitlab.training.recipe import Recipe, TrainingError, as_content, read_recipe
+from vitlab.training.recipe import Recipe, TrainingError, as_content, data_options
 
 METRICS_FILE, CURVES_FILE, MODEL_FOLDER = "metrics.json", "curves.png", "model"
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    with written_whole(path) as draft:
-        draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def finish(
@@ -117,15 +111,14 @@ def evaluate_checkpoint(id_or_folder: str, name: str) -> dict[str, Any]:
 
     Args:
         id_or_folder: as in `read_predictor`.
-        name: of a data set, or of a recipe whose data are meant.
+        name: as in `data_options`.
 
     Raises:
         CheckpointError, DataError: if either cannot be had.
         TrainingError: if the model's classes are not those of the data.
     """
     predictor = read_predictor(id_or_folder)
-    options = {"name": name} if name in DATA_NAMES else read_recipe(name).data
-    dataset = load(**options)
+    dataset = load(**data_options(name))
     if len(predictor.classes) != len(dataset.classes):
         raise TrainingError(
             f"{id_or_folder} tells {len(predictor.classes)} classes apart, but {name} has {len(dataset.classes)}."
