@@ -141,7 +141,7 @@ def machine_rates() -> dict[str, float]:
     """Operations a second in a large matrix product, by whichever of two libraries is faster here, and bytes a second
     in a copy (read and written)."""
     where = device()
-    n, numbers = (2048, 2**26) if where == "cpu" else (8192, 2**30)
+    n, numbers = (2048, 2**26) if where == "cpu" else (8192, 2**28)
     A, B = torch.randn(2, n, n, device=where, dtype=DTYPES[where])
     source = torch.zeros(numbers, device=where)
     target = torch.zeros_like(source)

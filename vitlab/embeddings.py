@@ -247,6 +247,7 @@ class Embeddings(nn.Module):
                 f"the images have {images.shape[1]} channels, but this model was made for "
                 f"{self.projection.in_channels}."
             )
+        # As taught: on a processor, the gradient of a matrix product costs far less than that of the convolution.
         patch_embeddings = embed_patches(images, self.E, self.patch_size) + self.projection.bias  # (B, n, d)
         positions = interpolate_positions(self.position_embedding, self.grid, grid)
         return assemble_sequence(patch_embeddings, self.class_embedding, positions)
