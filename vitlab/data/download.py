@@ -114,9 +114,13 @@ def _download(file: RemoteFile, path: Path) -> None:
             if _size(part) == before:
                 break  # asking again helps only where something came, or something wrong was thrown away
         failures.append(f"{urlsplit(address).netloc} {failure}")
-    raise DataError(
-        f"{path.name} could not be downloaded: {'; '.join(failures)}. Try again later, which goes on where it stopped, "
-        f"or put the file into a folder as {file.path} and name the folder in VITLAB_DATA."
+    raise DataError(f"{path.name} could not be downloaded: {'; '.join(failures)}. {_what_to_do(file)}")
+
+
+def _what_to_do(file: RemoteFile) -> str:
+    return (
+        f"Try again later, which goes on where it stopped, or put the file into a folder as {file.path} and name the "
+        "folder in VITLAB_DATA."
     )
 
 
@@ -216,10 +220,7 @@ class RangeFile(io.RawIOBase):
                 except requests.RequestException as error:
                     failure = _in_words(error)
             failures.append(f"{urlsplit(self._mirrors.pop(0)).netloc} {failure}")
-        raise kind(
-            f"{Path(self._file.path).name} cannot be read: {'; '.join(failures)}. "
-            "Try again later, which goes on where it stopped."
-        )
+        raise kind(f"{Path(self._file.path).name} cannot be read: {'; '.join(failures)}. {_what_to_do(self._file)}")
 
 
 def _get(session: requests.Session, address: str, span: str | None) -> requests.Response:
