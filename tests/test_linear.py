@@ -37,7 +37,9 @@ def test_autocast_and_other_types_keep_their_type():
 
 @pytest.mark.parametrize("shape", [(5, 12), (2, 3, 4, 12), (12,)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_gradients_equal_pytorch_s_also_those_of_gradients(shape, bias):
+@pytest.mark.parametrize("mkl_is_at_home", [True, False])  # on this processor or on another
+def test_gradients_equal_pytorch_s_also_those_of_gradients(shape, bias, mkl_is_at_home, monkeypatch):
+    monkeypatch.setattr("vitlab.linear.MKL_IS_AT_HOME", mkl_is_at_home)
     layer, x = Linear(12, 7, bias=bias), torch.randn(shape, requires_grad=True)
     variables = [x, *layer.parameters()]
 

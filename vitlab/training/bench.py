@@ -115,12 +115,11 @@ def report(loop: str, recipe: dict[str, Any]) -> None:
     print(json.dumps({"images_per_second": rate, "peak_memory_bytes": resident("VmHWM"), "peak_gpu_memory_bytes": gpu}))
 
 
-def matrix_share(recipe: Recipe, dataset: Dataset, images_per_second: float) -> float:
-    """The operations of a training, three forward passes an image, as a part of the machine's matrix rate."""
+def flop_of_an_image(recipe: Recipe, dataset: Dataset) -> int:
+    """The operations that training has to do for one image: those of three forward passes."""
     with torch.device("meta"):
         images = torch.empty(1, *dataset.train.images.shape[1:])
-        forward = flop_of_forward(build_model(recipe, dataset), images)
-    return 3 * forward * images_per_second / machine_rates()["matrix_flop_per_s"]
+        return 3 * flop_of_forward(build_model(recipe, dataset), images)
 
 
 def run(recipe: Recipe, path: Path, rounds: int, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -144,13 +143,14 @@ def run(recipe: Recipe, path: Path, rounds: int, say: Callable[[str], None] = pr
         for name in LOOPS if i % 2 == 0 else reversed(LOOPS):
             results[name].append(in_a_process(name, recipe))
             say(f"{name}: {results[name][-1]['images_per_second']:.0f} images/s")
+    least = flop_of_an_image(recipe, dataset) / machine_rates()["matrix_flop_per_s"]  # seconds an image
     rates = {name: [result["images_per_second"] for result in each] for name, each in results.items()}
     content = {
         "where": provenance("cuda" if torch.cuda.is_available() else "cpu"),
         "data": dataset.card.name,
         "recipe": asdict(recipe),
         "speed_ratio": median(mine / other for mine, other in zip(rates["vitlab"], rates["plain"], strict=True)),
-        "matrix_share": {name: matrix_share(recipe, dataset, median(each)) for name, each in rates.items()},
+        "matrix_share": {name: least * median(each) for name, each in rates.items()},
         "loops": results,
     }
     write_json(path, content)
