@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from vitlab.bench import flop_of_forward, machine_rates, resident
+from vitlab.bench import device, flop_of_forward, machine_rates, resident
 from vitlab.data import Dataset, load
 from vitlab.files import write_json
 from vitlab.provenance import provenance
@@ -61,16 +61,16 @@ class OneImageAtATime(torch.utils.data.Dataset):
 
 def plain(recipe: Recipe) -> float:
     """Train by a plain loop; images a second, without the start."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    where = device()
     dataset = load(**recipe.data)
-    model = build_model(recipe, dataset).to(device)
+    model = build_model(recipe, dataset).to(where)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     images = OneImageAtATime(dataset, **{"padding": 0, "flip": False} | _options(recipe))
     loader = DataLoader(images, recipe.batch_size, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
     step, began = 0, 0.0
     while True:
         for x, y in loader:
-            loss = F.cross_entropy(model(x.to(device)), y.to(device))
+            loss = F.cross_entropy(model(x.to(where)), y.to(where))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -111,7 +111,7 @@ def in_a_process(loop: str, recipe: Recipe) -> dict[str, float]:
 def report(loop: str, recipe: dict[str, Any]) -> None:
     """What `in_a_process` runs in its process. The plain loop's two workers have more memory of their own."""
     rate = LOOPS[loop](Recipe(**recipe))
-    gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    gpu = torch.cuda.max_memory_allocated() if device() == "cuda" else None
     print(json.dumps({"images_per_second": rate, "peak_memory_bytes": resident("VmHWM"), "peak_gpu_memory_bytes": gpu}))
 
 
@@ -146,7 +146,7 @@ def run(recipe: Recipe, path: Path, rounds: int, say: Callable[[str], None] = pr
     least = flop_of_an_image(recipe, dataset) / machine_rates()["matrix_flop_per_s"]  # seconds an image
     rates = {name: [result["images_per_second"] for result in each] for name, each in results.items()}
     content = {
-        "where": provenance("cuda" if torch.cuda.is_available() else "cpu"),
+        "where": provenance(device()),
         "data": dataset.card.name,
         "recipe": asdict(recipe),
         "speed_ratio": median(mine / other for mine, other in zip(rates["vitlab"], rates["plain"], strict=True)),
