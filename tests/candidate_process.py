@@ -6,8 +6,9 @@ import sys
 import torch
 from torch import Tensor
 
-from vitlab.checks import TOPICS, exercises, wire
-from vitlab.checks.candidate import LocalCandidate, Outcome
+from vitlab.checks import TOPICS, exercises
+from vitlab.checks.engine import wire
+from vitlab.checks.engine.candidate import LocalCandidate, Outcome
 
 
 def functions(variant: str) -> dict:

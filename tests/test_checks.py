@@ -9,10 +9,10 @@ import torch
 from strange import FULL, STRANGE
 
 from vitlab import checks
-from vitlab.checks import diagnosis, wire
-from vitlab.checks.candidate import LocalCandidate, Outcome
-from vitlab.checks.exercise import judge
-from vitlab.checks.report import MIME
+from vitlab.checks.engine import diagnosis, wire
+from vitlab.checks.engine.candidate import LocalCandidate, Outcome
+from vitlab.checks.engine.judge import judge
+from vitlab.checks.engine.report import MIME
 
 SEEDS = range(20)
 EXERCISES = [exercise for topic in checks.TOPICS for exercise in checks.exercises(topic)]

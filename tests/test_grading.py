@@ -13,7 +13,7 @@ from nbgrader.utils import is_grade, is_solution
 from torch.nn import functional as F
 
 from vitlab.checks import TOPICS, run
-from vitlab.checks.report import MIME
+from vitlab.checks.engine.report import MIME
 from vitlab.grading import demonstration
 from vitlab.grading.classroom import STUDENTS, Student, fill_in, read_notebook, read_student, reasons, students
 from vitlab.grading.command import nbgrader

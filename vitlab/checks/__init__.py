@@ -14,9 +14,10 @@ import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
-from vitlab.checks.candidate import Candidate, LocalCandidate
-from vitlab.checks.exercise import Exercise, judge
-from vitlab.checks.report import ExerciseResult, Report
+from vitlab.checks.engine.candidate import Candidate, LocalCandidate
+from vitlab.checks.engine.exercise import Exercise
+from vitlab.checks.engine.judge import judge
+from vitlab.checks.engine.report import ExerciseResult, Report
 
 TOPICS = ("embeddings", "attention")  # in the lecture's order
 

@@ -14,7 +14,7 @@ from vitlab.attention import (
     multi_head_self_attention,
     split_heads,
 )
-from vitlab.checks.exercise import Case, Exercise, FollowThrough, Misconception, Part
+from vitlab.checks.engine.exercise import Case, Exercise, FollowThrough, Misconception, Part
 
 # ---- Cases. n queries, m keys, d_k and d_v are all different, so that no transpose passes by luck.
 

@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from vitlab.checks.exercise import Case, Exercise, FollowThrough, Misconception, Part
+from vitlab.checks.engine.exercise import Case, Exercise, FollowThrough, Misconception, Part
 from vitlab.embeddings import assemble_sequence, embed_patches, patchify
 
 # ---- Cases. Sizes are distinct from each other wherever a mix-up could hide behind equal ones.

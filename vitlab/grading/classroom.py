@@ -20,7 +20,7 @@ from nbgrader.api import Gradebook
 from nbgrader.utils import is_grade, is_solution
 
 from vitlab.checks import TOPICS, exercises
-from vitlab.checks.report import MIME
+from vitlab.checks.engine.report import MIME
 from vitlab.grading.command import nbgrader
 
 STUDENTS = Path(__file__).with_name("students")

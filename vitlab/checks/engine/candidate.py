@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 LONGEST_TEXT = 1000  # characters kept of what a student's code says
-LIBRARIES = (sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"], str(Path(__file__).parents[1]))
+LIBRARIES = (sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"], str(Path(__file__).parents[2]))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitlab.checks.candidate import Outcome
+from vitlab.checks.engine.candidate import Outcome
 
 DTYPES = {
     str(dtype): dtype

@@ -1,8 +1,4 @@
-"""What an exercise is, and how a candidate's answer to it is judged.
-
-An exercise is a contract, a reference, parts (cases drawn from a seed, worth points) and misconceptions: wrong
-implementations, each with the sentence that helps whoever wrote it. A candidate that fails is compared with all of them.
-"""
+"""How a candidate's answer to an exercise is judged."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,61 +7,10 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from vitlab.checks import diagnosis
-from vitlab.checks.candidate import Candidate, Outcome
-from vitlab.checks.report import Excerpt, ExerciseResult, PartResult
-
-Arguments = tuple[Tensor | int, ...]
-
-
-@dataclass(frozen=True)
-class Case:
-    """Arguments to call with, and in a few words what is special about them ("an image of 4 x 6 pixels")."""
-
-    description: str
-    arguments: Arguments
-    gradient: bool = False  # also compare the gradients
-
-
-@dataclass(frozen=True)
-class Part:
-    """A piece of an exercise that earns its points when every one of its cases is right."""
-
-    title: str
-    points: int
-    cases: Callable[[Generator], list[Case]]
-
-
-@dataclass(frozen=True)
-class Misconception:
-    function: Callable[..., Tensor]
-    sentence: str
-
-
-@dataclass(frozen=True)
-class FollowThrough:
-    """An exercise built on earlier ones: what it would return with the student's versions of those."""
-
-    earlier: tuple[Callable[..., Tensor], ...]  # the references of the earlier exercises
-    function: Callable[..., Tensor]  # takes the earlier functions, and then the arguments of the exercise
-
-
-@dataclass(frozen=True)
-class Exercise:
-    name: str
-    arguments: tuple[str, ...]  # their names, as in the contract
-    returns: str  # the shape in the lecture's symbols, such as "(B, n, d)"
-    axes: tuple[str, ...]  # what one index of each axis of the result is, such as ("image", "patch", "number")
-    reference: Callable[..., Tensor]
-    parts: tuple[Part, ...]
-    misconceptions: tuple[Misconception, ...]
-    pairs: tuple[Misconception, ...] = ()  # two mistakes at once
-    builds_on: FollowThrough | None = None
-    broken_property: Callable[[Tensor], str] = lambda output: ""  # what any right result obeys and this one does not
-
-    @property
-    def points(self) -> int:
-        return sum(part.points for part in self.parts)
+from vitlab.checks.engine import diagnosis
+from vitlab.checks.engine.candidate import Candidate, Outcome
+from vitlab.checks.engine.exercise import Case, Exercise
+from vitlab.checks.engine.report import Excerpt, ExerciseResult, PartResult
 
 
 @dataclass(frozen=True)
