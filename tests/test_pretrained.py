@@ -28,7 +28,8 @@ from transformers import (
 from vitlab import SegFormer, ViT
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.mit import MiT, MiTConfig
-from vitlab.pretrained import CONVERTER, CheckpointError, load_pretrained
+from vitlab.pretrained import CheckpointError, load_pretrained
+from vitlab.pretrained.hub import CONVERTER
 from vitlab.segformer import CONFIGS as SEGFORMER_CONFIGS
 from vitlab.segformer import SegFormerConfig
 from vitlab.vit import ViTConfig

@@ -8,7 +8,7 @@ import pytest
 import vitlab
 from vitlab.data import load
 from vitlab.data.download import find_given
-from vitlab.prediction import read_predictor
+from vitlab.pretrained.predictor import read_predictor
 from vitlab.training.evaluation import evaluate, main_score, scores
 
 FOLDERS = sorted(Path(vitlab.__file__).parent.glob("weights/*/"))

@@ -154,7 +154,7 @@ def predict(
 ) -> None:
     """Say what a picture shows: the likeliest classes, or a coloured overlay with its legend."""
     with faults_in_a_sentence():
-        from vitlab.prediction import draw_overlay, read_picture, read_predictor
+        from vitlab.pretrained.predictor import draw_overlay, read_picture, read_predictor
 
         predictor, picture = read_predictor(checkpoint), read_picture(image)
         probabilities = predictor(picture)

@@ -15,7 +15,7 @@ from vitlab.encoder import EncoderBlock, drop_path_rates, initialise, run_blocks
 from vitlab.layer_norm import LayerNorm
 from vitlab.mix_ffn import MixFeedForward
 from vitlab.overlap_embeddings import OverlapEmbeddings
-from vitlab.published import PublishedModel
+from vitlab.pretrained.model import PublishedModel
 from vitlab.sra import SpatialReductionAttention
 
 
@@ -124,7 +124,7 @@ class MiT(PublishedModel):
     Source: lecture, "SegFormer Encoder: Complete Architecture".
     """
 
-    CONFIGS = CONFIGS
+    Config, CONFIGS = MiTConfig, CONFIGS
 
     def __init__(self, config: MiTConfig):
         super().__init__()

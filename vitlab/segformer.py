@@ -13,7 +13,7 @@ from vitlab.decoder import upsample as upsample_to
 from vitlab.encoder import initialise
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.mit import MiT, MiTConfig
-from vitlab.published import PublishedModel
+from vitlab.pretrained.model import PublishedModel
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class SegFormer(PublishedModel):
     Source: lecture, "SegFormer Architecture".
     """
 
-    CONFIGS = CONFIGS
+    Config, CONFIGS = SegFormerConfig, CONFIGS
 
     def __init__(self, config: SegFormerConfig):
         super().__init__()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitlab.embeddings import Embeddings
 from vitlab.encoder import Encoder, initialise
-from vitlab.published import PublishedModel
+from vitlab.pretrained.model import PublishedModel
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class ViT(PublishedModel):
     Source: lecture, "Standard Classification Pipeline", steps 1 to 5.
     """
 
-    CONFIGS = CONFIGS
+    Config, CONFIGS = ViTConfig, CONFIGS
 
     def __init__(self, config: ViTConfig):
         super().__init__()

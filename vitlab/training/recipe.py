@@ -12,16 +12,14 @@ from torch import nn
 
 from vitlab.data import NAMES as DATA_NAMES
 from vitlab.data import Dataset
-from vitlab.mit import MiT, MiTConfig
-from vitlab.pretrained import FORMS, load_pretrained
-from vitlab.segformer import SegFormer, SegFormerConfig
+from vitlab.pretrained import load_pretrained
+from vitlab.pretrained.forms import FORMS
+from vitlab.pretrained.predictor import KINDS as PUBLISHED_KINDS
 from vitlab.training.augment import ImageAugmentation, MaskAugmentation
 from vitlab.training.unet import UNet
-from vitlab.vit import ViT, ViTConfig
 
 RECIPES = Path(__file__).parent / "recipes"
-CONFIGS = {ViT: ViTConfig, MiT: MiTConfig, SegFormer: SegFormerConfig}
-KINDS = {"ViT": ViT, "MiT": MiT, "SegFormer": SegFormer, "UNet": UNet}
+KINDS = PUBLISHED_KINDS | {"UNet": UNet}
 
 
 class TrainingError(Exception):
@@ -202,15 +200,15 @@ def build_model(recipe: Recipe, dataset: Dataset) -> nn.Module:
         elif kind is UNet:
             model = UNet(num_classes=classes, **numbers)
         else:
-            if kind is SegFormer:
-                numbers["encoder"] = MiTConfig(**numbers["encoder"], num_classes=0)
-            model = kind(CONFIGS[kind](num_classes=classes, **numbers))
+            if "encoder" in numbers:
+                numbers["encoder"] = dict(**numbers["encoder"], num_classes=0)
+            model = kind.from_numbers(num_classes=classes, **numbers)
     except (TypeError, ValueError, KeyError) as error:
         raise TrainingError(f"{where} makes no {kind_name}: {error}") from error
     if encoder:
         load_pretrained(model.encoder, encoder, with_head=False)
-    if kind in FORMS:
-        FORMS[kind].write_config(model)  # what cannot be saved at the end shall fail now
+    if kind_name in FORMS:
+        FORMS[kind_name].write_config(asdict(model.config))  # what cannot be saved at the end shall fail now
     return model.train()
 
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from vitlab.data import Dataset, load
 from vitlab.files import write_json
-from vitlab.prediction import PREPROCESSOR_FILE, read_predictor, save_predictor
-from vitlab.pretrained import FORMS, save_pretrained
+from vitlab.pretrained import save_pretrained
+from vitlab.pretrained.model import PublishedModel
+from vitlab.pretrained.predictor import PREPROCESSOR_FILE, read_predictor, save_predictor
 from vitlab.provenance import provenance
 from vitlab.training.evaluation import evaluate, main_score, scores
 from vitlab.training.log import draw_curves, read_log
@@ -51,7 +52,7 @@ def finish(
         "where": provenance(device),
     }
     draw_curves(lines, folder / CURVES_FILE)
-    if type(average) in FORMS:  # a U-Net has no published form
+    if isinstance(average, PublishedModel):  # a U-Net has no published form
         save_predictor(folder / MODEL_FOLDER, average.cpu(), dataset, mean.cpu(), deviation.cpu())
     write_json(folder / METRICS_FILE, metrics)
 

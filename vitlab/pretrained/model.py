@@ -1,15 +1,18 @@
 """What the published models share: sizes that have names, and weights that travel."""
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from torch import nn
 
+from vitlab.pretrained import checkpoint
+
 
 class PublishedModel(nn.Module):
-    """A model made from a config; the named configs are in `CONFIGS`."""
+    """A model made from a config, a `Config`; those that have names are in `CONFIGS`."""
 
+    Config: ClassVar[type]
     CONFIGS: ClassVar[dict[str, Any]]
 
     @classmethod
@@ -33,14 +36,23 @@ class PublishedModel(nn.Module):
         return cls(replace(config, **changes))
 
     @classmethod
+    def from_numbers(cls, **numbers) -> Self:
+        """A model with random weights from the fields of its config.
+
+        Args:
+            numbers: the fields. A dict gives those of a part that has a config of its own, a SegFormer's encoder.
+
+        Raises:
+            TypeError: if a field is unknown or missing.
+        """
+        parts = {field.name: field.type for field in fields(cls.Config) if is_dataclass(field.type)}
+        return cls(cls.Config(**numbers | {name: Part(**numbers[name]) for name, Part in parts.items()}))
+
+    @classmethod
     def from_pretrained(cls, id_or_folder: str | Path, *, num_classes: int | None = None) -> Self:
         """A model with published weights: see `vitlab.pretrained.from_pretrained`."""
-        from vitlab import pretrained  # here, because reading weights needs more than torch
-
-        return pretrained.from_pretrained(cls, id_or_folder, num_classes=num_classes)
+        return checkpoint.from_pretrained(cls, id_or_folder, num_classes=num_classes)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors: see `vitlab.pretrained.save_pretrained`."""
-        from vitlab import pretrained
-
-        pretrained.save_pretrained(self, folder)
+        checkpoint.save_pretrained(self, folder)

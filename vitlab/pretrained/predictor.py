@@ -17,8 +17,13 @@ from torch import Tensor, nn
 
 from vitlab.data import DataError, Dataset
 from vitlab.data.dataset import default_palette
-from vitlab.pretrained import CONFIG_FILE, FORMS, CheckpointError, from_pretrained, read_settings, save_pretrained
+from vitlab.mit import MiT
+from vitlab.pretrained.checkpoint import from_pretrained, read_settings, save_pretrained
+from vitlab.pretrained.forms import CONFIG_FILE, FORMS, CheckpointError
+from vitlab.segformer import SegFormer
+from vitlab.vit import ViT
 
+KINDS = {"ViT": ViT, "MiT": MiT, "SegFormer": SegFormer}
 PREPROCESSOR_FILE = "preprocessor_config.json"
 
 
@@ -97,10 +102,9 @@ def read_predictor(id_or_folder: str | Path) -> Predictor:
         id_or_folder = Path(id_or_folder) / "model"
     settings = read_settings(id_or_folder, CONFIG_FILE)
     architecture = (settings.get("architectures") or ["nothing"])[0]
-    kind = next((kind for kind, form in FORMS.items() if architecture in form.architectures), None)
+    kind = next((kind for name, kind in KINDS.items() if architecture in FORMS[name].architectures), None)
     if kind is None:
-        known = ", ".join(kind.__name__ for kind in FORMS)
-        raise CheckpointError(f"{id_or_folder} holds a {architecture}, but only {known} are known here.")
+        raise CheckpointError(f"{id_or_folder} holds a {architecture}, but only {', '.join(KINDS)} are known here.")
     model = from_pretrained(kind, id_or_folder)
     names = settings.get("id2label", {})
     classes = tuple(names[key] for key in sorted(names, key=int))

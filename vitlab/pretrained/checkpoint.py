@@ -1,0 +1,150 @@
+"""A checkpoint and a model: read, compare, copy, write. Nothing is ever unpickled.
+
+safetensors and the hub's library are imported where they are used, because `import vitlab` needs neither.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from vitlab.pretrained.forms import CONFIG_FILE, FORMS, WEIGHTS_FILE, CheckpointError, as_filed, is_head, labels
+
+
+def from_pretrained(kind: type, id_or_folder: str | Path, *, num_classes: int | None = None) -> nn.Module:
+    """A model with published weights, in evaluation mode.
+
+    Args:
+        kind: ViT, MiT or SegFormer.
+        id_or_folder: a folder, or the name of a repository on the Hugging Face hub. A download is kept in
+            huggingface_hub's cache and shows its progress bar; with HF_HUB_OFFLINE=1 only the cache is asked.
+        num_classes: where given, the head is not the checkpoint's but a new one with random weights for so many
+            classes, to be fine-tuned; 0 for none.
+
+    Raises:
+        CheckpointError: if the checkpoint cannot be reached or is not one of this kind of model.
+    """
+    settings, tensors = read_checkpoint(id_or_folder)
+    form = FORMS[kind.__name__]
+    architecture = (settings.get("architectures") or ["nothing"])[0]
+    if architecture not in form.architectures:
+        raise CheckpointError(
+            f"{id_or_folder} holds a {architecture}, but {kind.__name__} reads {' or '.join(form.architectures)}."
+        )
+    try:
+        numbers = form.read_config(settings, tensors)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{id_or_folder}/{CONFIG_FILE} lacks or misstates {error}.") from error
+    if num_classes is not None:
+        numbers["num_classes"] = num_classes
+    model = kind.from_numbers(**numbers)
+    _load(model, tensors, str(id_or_folder), with_head=num_classes is None)
+    return model.eval()
+
+
+def load_pretrained(model: nn.Module, id_or_folder: str | Path, *, with_head: bool = True) -> None:
+    """Give an existing model the weights of a checkpoint, all of them or, if one does not fit, none.
+
+        load_pretrained(segformer.encoder, "nvidia/mit-b0", with_head=False)
+
+    Args:
+        model: a ViT, MiT or SegFormer.
+        id_or_folder: as in `from_pretrained`.
+        with_head: whether the classifier is loaded as well; if not, the model's own one stays as it is.
+
+    Raises:
+        CheckpointError: if the checkpoint cannot be reached, or a tensor is missing, unexpected or of another shape.
+    """
+    _, tensors = read_checkpoint(id_or_folder)
+    _load(model, tensors, str(id_or_folder), with_head=with_head)
+
+
+def save_pretrained(model: nn.Module, folder: str | Path, *, classes: Sequence[str] | None = None) -> None:
+    """Write config.json and model.safetensors, which `from_pretrained` and `transformers` read.
+
+    Args:
+        model: a ViT, MiT or SegFormer.
+        folder: made where it does not exist.
+        classes: the names of the model's outputs; "LABEL_0" and so on where not given.
+
+    Raises:
+        CheckpointError: if `transformers` has no model that computes the same: mean pooling, or a head behind a pooler.
+    """
+    from safetensors.torch import save_file
+
+    form, state = FORMS[type(model).__name__], model.state_dict()
+    settings = form.write_config(asdict(model.config))
+    if classes is not None:
+        settings |= labels(classes)
+    names = form.file_names(state)
+    tensors = {names[own]: as_filed(own, tensor).contiguous() for own, tensor in state.items()}
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})  # transformers asks for this entry
+
+
+def read_checkpoint(id_or_folder: str | Path) -> tuple[dict, dict[str, Tensor]]:
+    """The settings in config.json and the tensors in model.safetensors.
+
+    Raises:
+        CheckpointError: if they cannot be found, reached or read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from vitlab.pretrained.hub import locate
+
+    settings = read_settings(id_or_folder, CONFIG_FILE)
+    try:
+        return settings, load_file(locate(id_or_folder, WEIGHTS_FILE))
+    except (ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{WEIGHTS_FILE} of {id_or_folder} is damaged: {error}") from error
+
+
+def read_settings(id_or_folder: str | Path, name: str) -> dict:
+    """What a JSON file of a checkpoint holds.
+
+    Raises:
+        CheckpointError: if it cannot be found, reached or read.
+    """
+    from vitlab.pretrained.hub import locate
+
+    try:
+        return dict(json.loads(locate(id_or_folder, name).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{name} of {id_or_folder} is damaged: {error}") from error
+
+
+def _load(model: nn.Module, tensors: dict[str, Tensor], source: str, *, with_head: bool) -> None:
+    """Copy the tensors into the model, after all of them have been found to fit."""
+    form, state = FORMS[type(model).__name__], model.state_dict()
+    prefix = form.prefix  # a file has it or not, depending on whether the model had a head
+    given = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    own_names = {file_name.removeprefix(prefix): own for own, file_name in form.file_names(state).items()}
+    if any(map(is_head, given)):  # then a pooler is of no use: see `forms._read_vit`
+        given = {name: tensor for name, tensor in given.items() if not name.startswith("pooler.")}
+    if not with_head:
+        given = {name: tensor for name, tensor in given.items() if not is_head(name)}
+        own_names = {name: own for name, own in own_names.items() if not is_head(name)}
+
+    wanted = {name: as_filed(own, state[own]).shape for name, own in own_names.items()}
+    missing, unexpected = wanted.keys() - given.keys(), given.keys() - wanted.keys()
+    if missing:
+        raise CheckpointError(f"{source} does not fit this model: it lacks {_listed(missing)}.")
+    if unexpected:
+        raise CheckpointError(f"{source} does not fit this model, which has no {_listed(unexpected)}.")
+    for name, shape in wanted.items():
+        if given[name].shape != shape:
+            raise CheckpointError(
+                f"{source} does not fit this model: {name} has the shape {tuple(given[name].shape)} instead of "
+                f"{tuple(shape)}."
+            )
+    model.load_state_dict(state | {own: given[name].reshape(state[own].shape) for name, own in own_names.items()})
+
+
+def _listed(names: set[str]) -> str:
+    first, *others = sorted(names)
+    return first + (f" and {len(others)} more tensors" if others else "")
