@@ -15,8 +15,8 @@ from vitlab.data import Dataset
 from vitlab.pretrained import load_pretrained
 from vitlab.pretrained.forms import FORMS
 from vitlab.pretrained.predictor import KINDS as PUBLISHED_KINDS
+from vitlab.segmentation.unet import UNet
 from vitlab.training.augment import ImageAugmentation, MaskAugmentation
-from vitlab.training.unet import UNet
 
 RECIPES = Path(__file__).parent / "recipes"
 KINDS = PUBLISHED_KINDS | {"UNet": UNet}
