@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from vitlab.data import IGNORE
-from vitlab.training import augment
-from vitlab.training.augment import OPERATIONS, ImageAugmentation, MaskAugmentation, rows
+from vitlab.training.augment import ImageAugmentation, MaskAugmentation, colours, geometry, mixing, rows
+from vitlab.training.augment.randaugment import GEOMETRIC, OPERATIONS, rand_affine, rand_photometric
 
 EVERYTHING = ImageAugmentation(
     crop_padding=4, flip=True, num_ops=2, magnitude=9, erase=0.5, mixup=0.8, cutmix=1.0, smoothing=0.1
@@ -113,7 +113,7 @@ QUARTER = {"angle": torch.tensor([torch.pi / 2]), "shear": torch.zeros(1, 2), "s
 
 def test_a_quarter_turn_is_that_of_rot90():
     images = make_images(1, H=16, W=16).float()
-    found = augment.warp(images, augment.affine(**QUARTER), (16, 16), fill=0.0)
+    found = geometry.warp(images, geometry.affine(**QUARTER), (16, 16), fill=0.0)
     assert torch.allclose(found, images.rot90(1, (2, 3)), atol=1e-3)
 
 
@@ -121,10 +121,10 @@ def test_rotation_comes_before_shear_and_shift():
     a, s, t = torch.tensor([0.3]), torch.tensor([[0.2, -0.4]]), torch.tensor([[5.0, -7.0]])
     rotation = torch.tensor([[a.cos(), -a.sin(), 0], [a.sin(), a.cos(), 0], [0, 0, 1]])
     shear_and_shift = torch.tensor([[1, 0.2, 5.0], [-0.4, 1, -7.0], [0, 0, 1]])
-    assert torch.allclose(augment.affine(angle=a, shear=s, shift=t)[0], shear_and_shift @ rotation)
+    assert torch.allclose(geometry.affine(angle=a, shear=s, shift=t)[0], shear_and_shift @ rotation)
 
 
-@pytest.mark.parametrize("name", augment.GEOMETRIC)
+@pytest.mark.parametrize("name", GEOMETRIC)
 def test_geometric_operations_agree_with_pil(name):
     """PIL is given the matrix of the formula, about the same centre."""
     m, (H, W) = 0.7, (16, 24)
@@ -143,8 +143,8 @@ def test_geometric_operations_agree_with_pil(name):
     expected = Image.fromarray(image[0, 0].numpy()).transform(
         (W, H), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=0
     )
-    matrix = augment.rand_affine(torch.tensor([[OPERATIONS.index(name)]]), torch.tensor([[m]]), (H, W))
-    found = augment.warp(image.float(), matrix, (H, W), fill=0.0)[0, 0]
+    matrix = rand_affine(torch.tensor([[OPERATIONS.index(name)]]), torch.tensor([[m]]), (H, W))
+    found = geometry.warp(image.float(), matrix, (H, W), fill=0.0)[0, 0]
     x, y = torch.meshgrid(torch.arange(W) + 0.5, torch.arange(H) + 0.5, indexing="xy")
     from_x, from_y = p * x + q * y + data[2], r * x + s * y + data[5]
     inside = (from_x > 0.5) & (from_x < W - 0.5) & (from_y > 0.5) & (from_y < H - 0.5)  # PIL does not blend the border
@@ -235,7 +235,7 @@ CASES = [
 def test_photometric_operations_agree_with_pil(name, value, by_pil, tolerance):
     images = torch.cat([make_images(4, H=48, W=64), torch.full((1, 3, 48, 64), 77, dtype=torch.uint8)])
     values = [] if value is None else [torch.full((len(images), 1, 1, 1), float(value))]
-    found = getattr(augment, name)(images.float(), *values)
+    found = getattr(colours, name)(images.float(), *values)
     expected = np.stack([np.asarray(by_pil(pil_image(image), value)) for image in images])
     difference = (found.permute(0, 2, 3, 1) - torch.from_numpy(expected).float()).abs()
     assert difference.max() <= tolerance
@@ -245,13 +245,13 @@ def test_randaugment_does_to_each_image_what_was_drawn_for_it_in_that_order():
     names = [("invert", "posterize"), ("posterize", "invert"), ("identity", "solarize"), ("rotate", "identity")]
     operation = torch.tensor([[OPERATIONS.index(name) for name in pair] for pair in names])
     images, m = make_images(4).float(), torch.full((4, 2), 0.5)
-    found = augment.rand_photometric(images.clone(), operation, m)
+    found = rand_photometric(images.clone(), operation, m)
     bits, threshold = torch.tensor(6.0), torch.tensor(128.0)
-    assert torch.equal(found[0], augment.posterize(255 - images[0], bits))
-    assert torch.equal(found[1], 255 - augment.posterize(images[1], bits))
-    assert torch.equal(found[2], augment.solarize(images[2], threshold))
+    assert torch.equal(found[0], colours.posterize(255 - images[0], bits))
+    assert torch.equal(found[1], 255 - colours.posterize(images[1], bits))
+    assert torch.equal(found[2], colours.solarize(images[2], threshold))
     assert torch.equal(found[3], images[3])
-    matrices = augment.rand_affine(operation, m, (16, 24))
+    matrices = rand_affine(operation, m, (16, 24))
     assert torch.equal(matrices[:3], torch.eye(3).expand(3, 3, 3))
     assert matrices[3, 0, 0].item() == pytest.approx(np.cos(np.deg2rad(15)))
 
@@ -276,8 +276,8 @@ def test_the_photometry_of_masks_changes_brightness_contrast_and_colour_by_a_fac
     draws = augmentation.draw(2, seed=0, step=0) | {"factors": torch.tensor([[0.0, 0.5, 1.0], [0.8, 0.1, 0.5]])}
     found, _ = augmentation.apply(images, images[:, 0], draws, num_classes=5)
     for image, new, (b, c, s) in zip(images.float(), found, ((0.5, 1.0, 1.5), (1.3, 0.6, 1.0)), strict=True):
-        expected = augment.brightness(image[None], torch.tensor(b))
-        expected = augment.colour(augment.contrast(expected, torch.tensor(c)), torch.tensor(s))
+        expected = colours.brightness(image[None], torch.tensor(b))
+        expected = colours.colour(colours.contrast(expected, torch.tensor(c)), torch.tensor(s))
         assert torch.allclose(new * 255, expected[0], atol=1.01)
 
 
@@ -295,7 +295,7 @@ def test_a_larger_magnitude_changes_more():
 def test_erasing_takes_the_promised_share_of_the_promised_images_and_fills_with_their_mean():
     images = make_images(1000, H=32, W=32)
     found = run(ImageAugmentation(erase=0.4), images)[0] * 255
-    whole = augment.erased(torch.rand(1000, 5), 1.0, (32, 32)).float().mean((1, 2, 3))
+    whole = mixing.erased(torch.rand(1000, 5), 1.0, (32, 32)).float().mean((1, 2, 3))
     assert whole.min() > 0.01 and whole.max() < 0.37 and 0.15 < whole.mean() < 0.2
     changed = (found - images).abs() > 1e-3
     assert 0.35 < changed.flatten(1).any(1).float().mean() < 0.45
@@ -325,7 +325,7 @@ def test_cutmix_targets_are_the_areas():
 
 
 def test_a_cutmix_rectangle_in_the_middle_has_the_area_that_was_drawn():
-    weights = augment.cutmix_weights(torch.tensor([0.75]), torch.tensor([[0.5, 0.5]]), (16, 24))
+    weights = mixing.cutmix_weights(torch.tensor([0.75]), torch.tensor([[0.5, 0.5]]), (16, 24))
     expected = torch.ones(16, 24)
     expected[4:12, 6:18] = 0
     assert torch.equal(weights[0, 0], expected)
