@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vitlab import bench
+from vitlab.bench import models
 from vitlab.cli import app
 
 RATES = {"matrix_flop_per_s": 1e12, "copy_bytes_per_s": 1e10}
@@ -16,12 +16,12 @@ RATES = {"matrix_flop_per_s": 1e12, "copy_bytes_per_s": 1e10}
 @pytest.fixture
 def made_up(monkeypatch):
     """ViT only; every round of vitlab takes 1 s and of the others 3 s, and their memory is 1 and 4 bytes."""
-    monkeypatch.setattr(bench, "MODELS", {"ViT-B/16": 224})
-    monkeypatch.setattr(bench, "alone", lambda expression: eval(expression, vars(bench)))  # here, with what is made up
-    monkeypatch.setattr(bench, "machine_rates", lambda: RATES)
-    monkeypatch.setattr(bench, "task", lambda model, name, mode: (None, lambda: name))
-    monkeypatch.setattr(bench, "seconds", lambda work: 1.0 if work() == "vitlab" else 3.0)
-    monkeypatch.setattr(bench, "peak_memory", lambda model, name, mode: 1 if name == "vitlab" else 4)
+    monkeypatch.setattr(models, "MODELS", {"ViT-B/16": 224})
+    monkeypatch.setattr(models, "alone", lambda expression: eval(expression, vars(models)))  # here, as made up
+    monkeypatch.setattr(models, "machine_rates", lambda: RATES)
+    monkeypatch.setattr(models, "task", lambda model, name, mode: (None, lambda: name))
+    monkeypatch.setattr(models, "seconds", lambda work: 1.0 if work() == "vitlab" else 3.0)
+    monkeypatch.setattr(models, "peak_memory", lambda model, name, mode: 1 if name == "vitlab" else 4)
 
 
 def test_the_command_writes_ratios_floors_and_a_figure(made_up, tmp_path):
@@ -38,12 +38,12 @@ def test_the_command_writes_ratios_floors_and_a_figure(made_up, tmp_path):
 
 
 def test_on_a_gpu_the_compiled_ones_are_measured_too(made_up, monkeypatch, tmp_path):
-    monkeypatch.setattr(bench, "device", lambda: "cuda")
-    monkeypatch.setattr(bench, "where", dict)
-    monkeypatch.setattr(bench, "seconds", lambda work: {"vitlab": 1.0, "vitlab, compiled": 0.5}.get(work(), 2.0))
-    monkeypatch.setattr(bench, "peak_memory", lambda model, name, mode: 1 if name == "vitlab" else 2)
+    monkeypatch.setattr(models, "device", lambda: "cuda")
+    monkeypatch.setattr(models, "where", dict)
+    monkeypatch.setattr(models, "seconds", lambda work: {"vitlab": 1.0, "vitlab, compiled": 0.5}.get(work(), 2.0))
+    monkeypatch.setattr(models, "peak_memory", lambda model, name, mode: 1 if name == "vitlab" else 2)
     said = []
-    bench.run(tmp_path, 3, say=said.append)
+    models.run(tmp_path, 3, say=said.append)
     assert "2.00 x transformers (4.00 x if both are compiled), 0.50 x its memory" in said[0]
     row = json.loads((tmp_path / "throughput-gpu.json").read_text())["rows"][0]
     assert set(row["implementations"]) >= {"vitlab", "vitlab, compiled", "transformers", "transformers, compiled"}
@@ -51,13 +51,13 @@ def test_on_a_gpu_the_compiled_ones_are_measured_too(made_up, monkeypatch, tmp_p
     assert (tmp_path / "throughput-gpu.png").exists()
 
 
-@pytest.mark.parametrize("mode", bench.MODES)
+@pytest.mark.parametrize("mode", models.MODES)
 def test_a_compiled_model_and_bfloat16_do_the_same_work(mode, monkeypatch):
-    monkeypatch.setattr(bench, "MODELS", {"SegFormer-B0": 64})
-    monkeypatch.setattr(bench, "DTYPES", {"cpu": torch.bfloat16})  # here a processor plays the GPU
+    monkeypatch.setattr(models, "MODELS", {"SegFormer-B0": 64})
+    monkeypatch.setattr(models, "DTYPES", {"cpu": torch.bfloat16})  # here a processor plays the GPU
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda f: compiled.append(f) or f)
-    net, work = bench.task("SegFormer-B0", "vitlab, compiled", mode)
+    net, work = models.task("SegFormer-B0", "vitlab, compiled", mode)
     before = net.decoder.classify.weight.clone()
     work()
     assert len(compiled) == 2 and net.training == (mode == "training")
@@ -67,25 +67,25 @@ def test_a_compiled_model_and_bfloat16_do_the_same_work(mode, monkeypatch):
 def test_the_floor_counts_the_operations_of_the_published_models():
     # 2 operations for each multiply-accumulate; ViT-B/16 has 17.6 GMAC (Dosovitskiy et al.'s model at 224), of which
     # the last block need not do the queries, the output projection and the FFN of its 196 patches: 10 d² each.
-    assert bench.floor("ViT-B/16", "inference", RATES)["flop"] == pytest.approx(
+    assert models.floor("ViT-B/16", "inference", RATES)["flop"] == pytest.approx(
         2 * (17.56e9 - 196 * 10 * 768**2), rel=0.01
     )
-    inference, training = (bench.floor("SegFormer-B0", mode, RATES) for mode in ("inference", "training"))
+    inference, training = (models.floor("SegFormer-B0", mode, RATES) for mode in ("inference", "training"))
     assert training["flop"] == pytest.approx(2 * 3 * inference["flop"], rel=0.05)  # two images, forward and backward
     assert training["bytes"] > 5 * inference["bytes"]
 
 
 def test_every_implementation_is_built_with_the_same_number_of_parameters():
-    for model in bench.MODELS:
-        nets = [bench.build(model, name)[0] for name in bench.implementations(model)]
+    for model in models.MODELS:
+        nets = [models.build(model, name)[0] for name in models.implementations(model)]
         assert len({sum(p.numel() for p in net.parameters()) for net in nets}) == 1
 
 
 def test_each_measurement_has_a_process_of_its_own():
-    assert bench.alone("os.getpid()") != os.getpid()
-    assert bench.alone("peak_memory('SegFormer-B0', 'vitlab', 'inference')") > 10e6
+    assert models.alone("os.getpid()") != os.getpid()
+    assert models.alone("peak_memory('SegFormer-B0', 'vitlab', 'inference')") > 10e6
 
 
 def test_a_measurement_that_fails_says_which():
     with pytest.raises(RuntimeError, match=r"peak_memory\('SegFormer-B9', .*\) could not be measured: .*B9"):
-        bench.alone("peak_memory('SegFormer-B9', 'vitlab', 'inference')")
+        models.alone("peak_memory('SegFormer-B9', 'vitlab', 'inference')")

@@ -177,9 +177,9 @@ def bench(
 
     Where there is a GPU it is measured, in bfloat16, with and without torch.compile; the files are throughput-gpu.*.
     """
-    from vitlab import bench as benchmark
+    from vitlab.bench import models
 
-    benchmark.run(out, rounds, say=typer.echo)
+    models.run(out, rounds, say=typer.echo)
 
 
 @app.command()
@@ -191,7 +191,7 @@ def bench_loop(
 ) -> None:
     """Measure the training loop beside a plain one with a DataLoader and PIL. Takes some minutes."""
     with faults_in_a_sentence():
-        from vitlab.training import bench as loops
+        from vitlab.bench import loops
         from vitlab.training import read_recipe
 
         chosen = read_recipe(recipe, steps=steps, warmup_steps=0)

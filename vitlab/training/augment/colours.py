@@ -1,7 +1,4 @@
-"""Photometry: levels (B, C, H, W) and one number for each image, (B, 1, 1, 1), to levels of the same shape.
-
-Levels are the whole numbers 0 ... 255 as float32, on which the operations of an image editor are defined.
-"""
+"""Photometry: levels (B, C, H, W) and one number for each image, (B, 1, 1, 1), to levels of the same shape."""
 
 import torch
 from torch import Tensor

@@ -15,7 +15,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median, quantiles
@@ -24,10 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
+from vitlab.bench.measurement import DTYPES, device, flop_of_forward, machine_rates, resident, seconds
 from vitlab.files import write_json
-from vitlab.linear import linear
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.provenance import provenance
 from vitlab.segformer import CONFIGS as SEGFORMER_CONFIGS
@@ -37,14 +35,8 @@ from vitlab.vit import ViT
 MODELS = {"ViT-B/16": 224, "SegFormer-B0": 512, "SegFormer-B2": 512}  # and the side of their images, in pixels
 MODES = ("inference", "training")
 BATCHES = {"cpu": {"inference": 1, "training": 2}, "cuda": {"inference": 32, "training": 8}}
-DTYPES = {"cpu": torch.float32, "cuda": torch.bfloat16}  # of the products; weights are in float32 everywhere
 COMPILED = ", compiled"
 SEED = 0
-
-
-def device() -> str:
-    """What is measured: the GPU, else the processor."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def implementations(model: str) -> list[str]:
@@ -129,35 +121,6 @@ def task(model: str, implementation: str, mode: str) -> tuple[nn.Module, Callabl
     return net, step
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    if device() == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def machine_rates() -> dict[str, float]:
-    """Operations a second in a large matrix product, by whichever of two libraries is faster here, and bytes a second
-    in a copy (read and written)."""
-    where = device()
-    n, numbers = (2048, 2**26) if where == "cpu" else (8192, 2**28)
-    A, B = torch.randn(2, n, n, device=where, dtype=DTYPES[where])
-    source = torch.zeros(numbers, device=where)
-    target = torch.zeros_like(source)
-    with torch.no_grad():
-        product = min(min(seconds(lambda: A @ B), seconds(lambda: linear(A, B))) for _ in range(10))
-    copy = min(seconds(lambda: target.copy_(source)) for _ in range(10))
-    return {"matrix_flop_per_s": 2 * n**3 / product, "copy_bytes_per_s": 2 * 4 * numbers / copy}
-
-
-def flop_of_forward(scores: Callable[[Tensor], Tensor], images: Tensor) -> int:
-    """The operations of the matrix products, convolutions and attention of a forward pass, on the meta device."""
-    with FlopCounterMode(display=False) as counter:
-        scores(images)
-    return counter.get_total_flops()
-
-
 def floor(model: str, mode: str, rates: dict[str, float]) -> dict[str, float]:
     """The least that vitlab's form of the model has to do, and the seconds that this takes at the machine's rates.
 
@@ -184,7 +147,7 @@ def alone(expression: str) -> Any:
 
     That matters: the C library's allocator remembers the largest tensors it has seen, and serves later ones faster.
     """
-    program = f"import json; from vitlab import bench; print(json.dumps(bench.{expression}))"
+    program = f"import json; from vitlab.bench import models; print(json.dumps(models.{expression}))"
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -204,15 +167,6 @@ def peak_memory(model: str, implementation: str, mode: str) -> int:
     work()
     work()
     return torch.cuda.max_memory_allocated() if device() == "cuda" else resident("VmHWM") - before
-
-
-def resident(entry: str) -> int:
-    """Bytes of this process in memory: now (VmRSS) or at most so far (VmHWM).
-
-    Not resource.getrusage: its maximum starts at what the process had that started this one.
-    """
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(entry))
 
 
 def measure(model: str, mode: str, rounds: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from vitlab.bench import device, flop_of_forward, machine_rates, resident
+from vitlab.bench.measurement import device, flop_of_forward, machine_rates, resident
 from vitlab.data import Dataset, load
 from vitlab.files import write_json
 from vitlab.provenance import provenance
@@ -100,7 +100,7 @@ LOOPS = {"vitlab": ours, "plain": plain}
 
 def in_a_process(loop: str, recipe: Recipe) -> dict[str, float]:
     """Images a second and the peak of the memory of one run."""
-    program = "import json, sys; from vitlab.training import bench; bench.report(*json.loads(sys.argv[1]))"
+    program = "import json, sys; from vitlab.bench import loops; loops.report(*json.loads(sys.argv[1]))"
     command = [sys.executable, "-c", program, json.dumps([loop, asdict(recipe)])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

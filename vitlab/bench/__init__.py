@@ -1,0 +1,1 @@
+"""Speed and memory: `models` beside `transformers`, `loops` of training beside a plain one."""

@@ -1,0 +1,57 @@
+"""How it is measured: time, memory and operations, and what the machine itself can do."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from vitlab.linear import linear
+
+DTYPES = {"cpu": torch.float32, "cuda": torch.bfloat16}  # of the products; weights are in float32 everywhere
+
+
+def device() -> str:
+    """What is measured: the GPU, else the processor."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    if device() == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def machine_rates() -> dict[str, float]:
+    """Operations a second in a large matrix product, by whichever of two libraries is faster here, and bytes a second
+    in a copy (read and written)."""
+    where = device()
+    n, numbers = (2048, 2**26) if where == "cpu" else (8192, 2**28)
+    A, B = torch.randn(2, n, n, device=where, dtype=DTYPES[where])
+    source = torch.zeros(numbers, device=where)
+    target = torch.zeros_like(source)
+    with torch.no_grad():
+        product = min(min(seconds(lambda: A @ B), seconds(lambda: linear(A, B))) for _ in range(10))
+    copy = min(seconds(lambda: target.copy_(source)) for _ in range(10))
+    return {"matrix_flop_per_s": 2 * n**3 / product, "copy_bytes_per_s": 2 * 4 * numbers / copy}
+
+
+def flop_of_forward(scores: Callable[[Tensor], Tensor], images: Tensor) -> int:
+    """The operations of the matrix products, convolutions and attention of a forward pass, on the meta device."""
+    with FlopCounterMode(display=False) as counter:
+        scores(images)
+    return counter.get_total_flops()
+
+
+def resident(entry: str) -> int:
+    """Bytes of this process in memory: now (VmRSS) or at most so far (VmHWM).
+
+    Not resource.getrusage: its maximum starts at what the process had that started this one.
+    """
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(entry))
