@@ -9,7 +9,7 @@ import nbformat
 import pytest
 import yaml
 
-from vitlab.authoring import committed_form, generated_cells
+from vitlab.authoring.notebooks import committed_form, generated_cells
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vitlab.authoring import generated_cells
+from vitlab.authoring.notebooks import generated_cells
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -12,7 +12,6 @@ changed and nothing else. Running it twice changes nothing.
 """
 
 import argparse
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -101,7 +100,3 @@ def main() -> int:
         if not check:
             path.write_text(text, encoding="utf-8")
     return int(check and stale > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
