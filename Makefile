@@ -37,10 +37,10 @@ exercises: $(BUILD)/exercises
 	@$(BIN)/python -c 'import vitlab, nbgrader, jupyter_book'
 	@touch $@
 
-$(BUILD)/exercises: .venv/installed $(SOLUTIONS) $(wildcard book/*.ipynb) nbgrader_config.py _config.yml $(wildcard vitlab/authoring/*.py) vitlab/grading/release.py
+$(BUILD)/exercises: .venv/installed $(SOLUTIONS) $(wildcard book/*.ipynb) nbgrader_config.py _config.yml $(wildcard vitlab/authoring/*.py)
 	@echo "[2/4] The students' notebooks: solutions/ -> exercises/"
 	@$(BIN)/python -m vitlab.authoring
-	@$(BIN)/python -m vitlab.grading.release
+	@$(BIN)/python -m vitlab.authoring.exercises
 	@mkdir -p $(BUILD) && touch $@
 
 $(BUILD)/book: .venv/installed $(BUILD)/exercises $(PACKAGE) $(BOOK)

@@ -6,8 +6,8 @@ import nbformat
 import pytest
 from nbgrader.utils import is_grade, is_solution
 
+from vitlab.authoring.exercises import release
 from vitlab.checks import TOPICS, exercises
-from vitlab.grading.release import release
 
 ROOT = Path(__file__).parents[1]
 each_topic = pytest.mark.parametrize("topic", TOPICS)

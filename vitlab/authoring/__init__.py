@@ -1,1 +1,1 @@
-"""What authors of the course need: notebooks in their committed form, `python -m vitlab.authoring`."""
+"""For authors: `notebooks` in their committed form, and the students' `exercises` made from solutions/."""

@@ -1,4 +1,4 @@
-"""Make the students' notebooks: `python -m vitlab.grading.release`, run in the repository's root."""
+"""Make the students' notebooks: `python -m vitlab.authoring.exercises`, run in the repository's root."""
 
 import shutil
 import sys
