@@ -24,10 +24,10 @@ from vitlab.files import written_whole
 from vitlab.training import Recipe, TrainingError, read_recipe, recipe_names, train
 from vitlab.training.batches import Batches
 from vitlab.training.checkpoint import FILE
+from vitlab.training.evaluation import evaluate_checkpoint
 from vitlab.training.log import read_log
 from vitlab.training.optimization import learning_rate_factor, parameter_groups, update_average
 from vitlab.training.recipe import augmentation_of, build_model
-from vitlab.training.run import evaluate_checkpoint
 
 # A ViT that is too small to be good and takes a second, with everything that draws random numbers.
 TINY = """

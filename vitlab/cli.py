@@ -120,9 +120,9 @@ def publish(
 ) -> None:
     """Write the model of a run in float16, with a card: the form in which the package brings trained models."""
     with faults_in_a_sentence():
-        from vitlab.training import run as runs
+        from vitlab.training import publishing
 
-        runs.publish(run, folder)
+        publishing.publish(run, folder)
         typer.echo(f"Written: {folder}")
 
 
@@ -133,7 +133,7 @@ def evaluate(
 ) -> None:
     """Test a trained or published model on the test images of a data set."""
     with faults_in_a_sentence():
-        from vitlab.training.run import evaluate_checkpoint
+        from vitlab.training.evaluation import evaluate_checkpoint
 
         for name, value in evaluate_checkpoint(checkpoint, dataset).items():
             if isinstance(value, dict):

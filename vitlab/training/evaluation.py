@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitlab.data import Dataset, Split
+from vitlab.data import Dataset, Split, load
+from vitlab.pretrained.predictor import read_predictor
 from vitlab.segmentation.metrics import ConfusionMatrix
+from vitlab.training.recipe import TrainingError, data_options
 
 
 def normalize(images: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
@@ -48,6 +50,30 @@ def evaluate(
         predictions = model(normalize(images.float() / 255, mean, deviation)).argmax(dim=1)
         matrix.update(predictions, labels)
     return matrix
+
+
+def evaluate_checkpoint(id_or_folder: str, name: str) -> dict[str, Any]:
+    """The scores of a trained or published model on a data set.
+
+    Args:
+        id_or_folder: as in `read_predictor`.
+        name: as in `data_options`.
+
+    Raises:
+        CheckpointError, DataError: if either cannot be had.
+        TrainingError: if the model's classes are not those of the data.
+    """
+    predictor = read_predictor(id_or_folder)
+    dataset = load(**data_options(name))
+    if len(predictor.classes) != len(dataset.classes):
+        raise TrainingError(
+            f"{id_or_folder} tells {len(predictor.classes)} classes apart, but {name} has {len(dataset.classes)}."
+        )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    mean, deviation = predictor.mean.to(device), predictor.deviation.to(device)
+    test = dataset.test.to(device)
+    matrix = evaluate(predictor.model.to(device), test, len(dataset.classes), mean, deviation)
+    return scores(matrix, dataset)
 
 
 def scores(matrix: ConfusionMatrix, dataset: Dataset) -> dict[str, Any]:

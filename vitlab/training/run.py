@@ -1,7 +1,6 @@
 """What a finished training leaves in its folder, and what several of them say together."""
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean as mean_of
@@ -11,15 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitlab.data import Dataset, load
+from vitlab.data import Dataset
 from vitlab.files import write_json
-from vitlab.pretrained import save_pretrained
 from vitlab.pretrained.model import PublishedModel
-from vitlab.pretrained.predictor import PREPROCESSOR_FILE, read_predictor, save_predictor
+from vitlab.pretrained.predictor import save_predictor
 from vitlab.provenance import provenance
-from vitlab.training.evaluation import evaluate, main_score, scores
+from vitlab.training.evaluation import main_score
 from vitlab.training.log import draw_curves, read_log
-from vitlab.training.recipe import Recipe, TrainingError, as_content, data_options
+from vitlab.training.recipe import Recipe, TrainingError, as_content
 
 METRICS_FILE, CURVES_FILE, MODEL_FOLDER = "metrics.json", "curves.png", "model"
 
@@ -67,68 +65,6 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         return json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainingError(f"{folder} holds no finished run: there is no {METRICS_FILE}.") from error
-
-
-def publish(run: Path, folder: Path) -> None:
-    """Write the model of a finished run in half the bytes, with a card that says what it is.
-
-    Args:
-        run: the folder of the run.
-        folder: receives config.json, model.safetensors in float16, preprocessor_config.json, metrics.json, README.md.
-
-    Raises:
-        TrainingError, CheckpointError: if the run is not finished.
-    """
-    metrics = read_metrics(run)
-    predictor = read_predictor(run)
-    save_pretrained(predictor.model.half(), folder, classes=predictor.classes)
-    for source in (run / MODEL_FOLDER / PREPROCESSOR_FILE, run / METRICS_FILE):
-        shutil.copyfile(source, folder / source.name)
-    (folder / "README.md").write_text(card(folder.name, metrics), encoding="utf-8")
-
-
-def card(name: str, metrics: dict[str, Any]) -> str:
-    """What a user of published weights must know, in Markdown."""
-    recipe, data, where = metrics["recipe"], metrics["data"], metrics["where"]
-    score, value = main_score(metrics)
-    return f"""# {name}
-
-A {recipe["model"]["kind"]} with {metrics["parameters"]:,} parameters, trained from random weights by the recipe
-`{recipe["name"]}`: `vitlab train {recipe["name"]} --seed {metrics["seed"]}`. The weights are a running average, kept in
-float16.
-
-- **{score.replace("_", " ")}: {value:.2%}**, on {data["test"]:,} images that it was not trained on, before the rounding
-  to float16. `metrics.json` has the other numbers.
-- **Trained** in {metrics["seconds"] / 60:.0f} minutes on {where["device"]}, {where["threads"]} threads, PyTorch
-  {where["torch"]}, commit {where["commit"]}, {where["date"]}.
-- **Data**: {data["name"]}, {data["train"]:,} images; {data["size"]}. Source: {data["source"]}. Licence:
-  {data["licence"]}. Cite: {data["citation"]}.
-- **For** teaching: it was trained for minutes, and a longer training makes a better model.
-"""
-
-
-def evaluate_checkpoint(id_or_folder: str, name: str) -> dict[str, Any]:
-    """The scores of a trained or published model on a data set.
-
-    Args:
-        id_or_folder: as in `read_predictor`.
-        name: as in `data_options`.
-
-    Raises:
-        CheckpointError, DataError: if either cannot be had.
-        TrainingError: if the model's classes are not those of the data.
-    """
-    predictor = read_predictor(id_or_folder)
-    dataset = load(**data_options(name))
-    if len(predictor.classes) != len(dataset.classes):
-        raise TrainingError(
-            f"{id_or_folder} tells {len(predictor.classes)} classes apart, but {name} has {len(dataset.classes)}."
-        )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    mean, deviation = predictor.mean.to(device), predictor.deviation.to(device)
-    test = dataset.test.to(device)
-    matrix = evaluate(predictor.model.to(device), test, len(dataset.classes), mean, deviation)
-    return scores(matrix, dataset)
 
 
 def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
