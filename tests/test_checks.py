@@ -3,10 +3,10 @@
 import json
 import re
 
-import candidate_process
 import pytest
 import torch
-from strange import FULL, STRANGE
+from support import candidate_process
+from support.strange import FULL, STRANGE
 
 from vitlab import checks
 from vitlab.checks.engine import diagnosis, wire

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parity import assert_forms_agree, perturb
+from support.parity import assert_forms_agree, perturb
 from torch.nn import functional as F
 
 from vitlab.decoder import (

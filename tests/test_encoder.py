@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parity import numbers_kept, perturb, value_and_gradients
+from support.parity import numbers_kept, perturb, value_and_gradients
 from torch import nn
 
 from vitlab.encoder import Encoder, EncoderBlock, drop_path, drop_path_rates, residual

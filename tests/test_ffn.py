@@ -1,7 +1,7 @@
 """The feed-forward network: GELU and the two layers against PyTorch's."""
 
 import torch
-from parity import assert_forms_agree
+from support.parity import assert_forms_agree
 from torch.nn import functional as F
 
 from vitlab.ffn import FeedForward, ffn, gelu

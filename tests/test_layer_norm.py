@@ -1,7 +1,7 @@
 """Layer normalization: the lecture's four steps against PyTorch's."""
 
 import torch
-from parity import assert_forms_agree
+from support.parity import assert_forms_agree
 from torch.nn import functional as F
 
 from vitlab.layer_norm import LayerNorm, layer_norm

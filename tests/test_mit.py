@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parity import assert_half_precision_agrees, assert_onnx_agrees, numbers_kept, perturb, value_and_gradients
+from support.parity import assert_half_precision_agrees, assert_onnx_agrees, numbers_kept, perturb, value_and_gradients
 
 from vitlab.mit import MiT, MiTConfig
 

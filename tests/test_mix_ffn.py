@@ -1,7 +1,7 @@
 """Mix-FFN: the depthwise convolution against PyTorch's, and that it tells tokens where they are."""
 
 import torch
-from parity import assert_forms_agree, numbers_kept, perturb
+from support.parity import assert_forms_agree, numbers_kept, perturb
 from torch.nn import functional as F
 
 from vitlab.mix_ffn import MixFeedForward, depthwise_convolution

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parity import assert_forms_agree
+from support.parity import assert_forms_agree
 
 from vitlab.embeddings import patchify
 from vitlab.overlap_embeddings import OverlapEmbeddings, overlapping_patches

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from parity import perturb, value_and_gradients
 from safetensors.torch import load_file, save_file
+from support.parity import perturb, value_and_gradients
 from transformers import (
     SegformerConfig,
     SegformerForImageClassification,

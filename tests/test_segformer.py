@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from parity import assert_onnx_agrees, perturb, value_and_gradients
+from support.parity import assert_onnx_agrees, perturb, value_and_gradients
 from torch.nn import functional as F
 
 from vitlab import SegFormer

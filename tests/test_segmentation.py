@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torchmetrics.functional.classification as torchmetrics
-from parity import numbers_kept, perturb, value_and_gradients
+from support.parity import numbers_kept, perturb, value_and_gradients
 from torch.nn import functional as F
 
 from vitlab import ViT

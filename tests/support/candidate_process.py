@@ -2,19 +2,21 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from support.strange import STRANGE
 from vitlab.checks import TOPICS, exercises
 from vitlab.checks.engine import wire
 from vitlab.checks.engine.candidate import LocalCandidate, Outcome
 
+TESTS = Path(__file__).parents[1]
+
 
 def functions(variant: str) -> dict:
-    """The functions of one imagined student: "reference", "misconception 3", or a strange one of `strange.STRANGE`."""
-    from strange import STRANGE
-
+    """The functions of one imagined student: "reference", "misconception 3", or a strange one of `STRANGE`."""
     every = [exercise for topic in TOPICS for exercise in exercises(topic)]
     if variant in STRANGE:
         return {exercise.name: STRANGE[variant][0](exercise.reference) for exercise in every}
@@ -37,7 +39,8 @@ class RemoteCandidate:
 
 
 def start() -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    command = [sys.executable, "-m", "support.candidate_process"]
+    return subprocess.Popen(command, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 def _write(pipe, message: bytes) -> None:

@@ -107,7 +107,7 @@ def test_a_segformer_learns_shapes(tmp_path):
 def start(recipe: Recipe, folder: Path) -> multiprocessing.Process:
     """Train in a process of its own, which can be killed."""
     context = multiprocessing.get_context("forkserver")
-    slow_to_import = ["vitlab.training", "vitlab.data.digits", "matplotlib.figure", "torch._dynamo", "test_training"]
+    slow_to_import = ["vitlab.training", "vitlab.data.digits", "matplotlib.figure", "torch._dynamo", __name__]
     context.set_forkserver_preload(slow_to_import)
     process = context.Process(target=run_alone, args=(recipe, folder))
     process.start()

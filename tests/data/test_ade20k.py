@@ -12,8 +12,8 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 import numpy as np
 import pytest
 import torch
-from misbehaving_server import Server
 from PIL import Image
+from support.misbehaving_server import Server
 
 from vitlab.data import IGNORE, DataError, ade20k, download, load
 

@@ -15,7 +15,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from misbehaving_server import FAULTS, Server
+from support.misbehaving_server import FAULTS, Server
 
 from vitlab.data import DataError, download
 from vitlab.data.download import BLOCK, NoRangesError, RangeFile, RemoteFile, fetch

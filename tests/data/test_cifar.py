@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from misbehaving_server import Server
 from PIL import Image
+from support.misbehaving_server import Server
 
 from vitlab.data import DataError, cifar, load
 

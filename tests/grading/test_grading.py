@@ -18,7 +18,7 @@ from vitlab.grading import demonstration
 from vitlab.grading.classroom import STUDENTS, Student, fill_in, read_notebook, read_student, reasons, students
 from vitlab.grading.command import nbgrader
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TOPIC = "embeddings"
 SCRIPT = "<script>alert(1)</script>"
 
