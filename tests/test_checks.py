@@ -5,12 +5,11 @@ import re
 
 import pytest
 import torch
-from support import candidate_process
 from support.strange import FULL, STRANGE
 
 from vitlab import checks
-from vitlab.checks.engine import diagnosis, wire
-from vitlab.checks.engine.candidate import LocalCandidate, Outcome
+from vitlab.checks.engine import diagnosis
+from vitlab.checks.engine.candidate import LocalCandidate
 from vitlab.checks.engine.judge import judge
 from vitlab.checks.engine.report import MIME
 
@@ -149,55 +148,6 @@ def test_the_grader_s_seed_is_used_and_named(monkeypatch):
         report.as_dict()["seed"] == 1234 and "use seed=1234" in str(report) and "use seed=1234" in report._repr_html_()
     )
     assert str(report) == str(checks.check(patchify, seed=1234)) != str(checks.check(patchify, seed=0))
-
-
-@pytest.fixture(scope="module")
-def process():
-    process = candidate_process.start()
-    yield process
-    process.stdin.close()
-    assert process.wait(timeout=10) == 0
-
-
-@pytest.mark.parametrize("topic", checks.TOPICS)
-def test_a_candidate_in_another_process_gets_the_same_reports(topic, process):
-    most = max(len(exercise.misconceptions) for exercise in EXERCISES)
-    strange = [name for name in STRANGE if "random" not in name and name not in ("first image only", "switches")]
-    for variant in ["reference", *(f"misconception {k}" for k in range(most)), *strange]:
-        here = checks.run(topic, candidate_process.functions(variant))
-        there = checks.run(topic, candidate_process.RemoteCandidate(process, variant))
-        assert here.as_dict() == there.as_dict(), variant
-        assert here._repr_html_() == there._repr_html_(), variant
-
-
-def test_what_crosses_the_wire_comes_back_the_same():
-    tensors = (torch.randn(2, 0, 3), torch.tensor(3.0), torch.randn(2, 3).to(torch.complex64), torch.ones(2).bfloat16())
-    outcome = Outcome("returned", tensors[2], "text", "line", (tensors[0], None), (1,), "printed", "warned")
-    back = wire.decode_outcome(wire.encode_outcome(outcome))
-    assert torch.equal(back.output, tensors[2]) and back.gradients[0].shape == (2, 0, 3) and back.gradients[1] is None
-    name, arguments, cotangent = wire.decode_call(wire.encode_call("f", (*tensors, 7), tensors[3]))
-    assert name == "f" and arguments[-1] == 7 and torch.equal(cotangent, tensors[3])
-    assert all(torch.equal(a, b) for a, b in zip(arguments, tensors, strict=False))
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        b"",
-        b"garbage that is no message at all",
-        (2).to_bytes(8, "big") + b"[]",
-        (9).to_bytes(8, "big") + b'{"a": {}}',
-        wire.encode_call("f", (), None),
-        wire.encode_outcome(Outcome("returned", torch.ones(9)))[:-1],
-        wire.encode_outcome(Outcome("returned", torch.ones(9))).replace(b"[9]", b"[-9]"),
-        wire.encode_outcome(Outcome("returned", torch.ones(9))).replace(b"[9]", b"[1e9]"),
-        wire.encode_outcome(Outcome("returned", torch.ones(9))).replace(b"torch.float32", b"torch.floatxx"),
-    ],
-    ids=range(9),
-)
-def test_a_broken_message_is_a_value_error(message):
-    with pytest.raises(ValueError):
-        wire.decode_outcome(message)
 
 
 def test_diagnosis_names_axes_to_exchange_and_missing_rows():

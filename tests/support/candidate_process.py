@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from support import made_up
 from support.strange import STRANGE
 from vitlab.checks import TOPICS, exercises
 from vitlab.checks.engine import wire
-from vitlab.checks.engine.candidate import LocalCandidate, Outcome
+from vitlab.checks.engine.candidate import Budget, LocalCandidate, Outcome
+from vitlab.checks.engine.values import Value
 
 TESTS = Path(__file__).parents[1]
 
@@ -18,6 +21,7 @@ TESTS = Path(__file__).parents[1]
 def functions(variant: str) -> dict:
     """The functions of one imagined student: "reference", "misconception 3", or a strange one of `STRANGE`."""
     every = [exercise for topic in TOPICS for exercise in exercises(topic)]
+    every += made_up.EXERCISES
     if variant in STRANGE:
         return {exercise.name: STRANGE[variant][0](exercise.reference) for exercise in every}
     if variant == "reference":
@@ -26,15 +30,23 @@ def functions(variant: str) -> dict:
     return {e.name: e.misconceptions[k % len(e.misconceptions)].function for e in every}
 
 
+@cache
+def candidates(variant: str) -> LocalCandidate:
+    """In the other process: one for each student, so that it can tell what a later call changes."""
+    return LocalCandidate(functions(variant))
+
+
 class RemoteCandidate:
     """Reaches the functions of `variant` in the process, over a pipe."""
 
     def __init__(self, process: subprocess.Popen, variant: str):
         self.process, self.variant = process, variant
 
-    def call(self, name: str, arguments: tuple[Tensor | int, ...], cotangent: Tensor | None = None) -> Outcome:
+    def call(
+        self, name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, budget: Budget | None = None
+    ) -> Outcome:
         _write(self.process.stdin, self.variant.encode())
-        _write(self.process.stdin, wire.encode_call(name, arguments, cotangent))
+        _write(self.process.stdin, wire.encode_call(name, arguments, cotangent, budget))
         return wire.decode_outcome(_read(self.process.stdout))
 
 
@@ -56,4 +68,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     while variant := _read(sys.stdin.buffer).decode():
         call = wire.decode_call(_read(sys.stdin.buffer))
-        _write(sys.stdout.buffer, wire.encode_outcome(LocalCandidate(functions(variant)).call(*call)))
+        _write(sys.stdout.buffer, wire.encode_outcome(candidates(variant).call(*call)))

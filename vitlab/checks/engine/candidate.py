@@ -1,4 +1,4 @@
-"""How a check reaches a student's code: call this name with these tensors, get an outcome back.
+"""How a check reaches a student's code: call this name with these values, get an outcome back.
 
 A check knows only `Candidate.call`. Whether the code runs in this process (`LocalCandidate`) or in another one makes no
 difference to it: an `Outcome` holds plain tensors, numbers and text, and shares no object with the student's code.
@@ -7,16 +7,24 @@ difference to it: an `Outcome` holds plain tensors, numbers and text, and shares
 import contextlib
 import io
 import linecache
+import random
+import signal
 import sysconfig
+import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from vitlab.checks.engine import switches, values
+from vitlab.checks.engine.values import Value
 
 LONGEST_TEXT = 1000  # characters kept of what a student's code says
 LIBRARIES = (sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"], str(Path(__file__).parents[2]))
@@ -26,25 +34,43 @@ LIBRARIES = (sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"], 
 class Outcome:
     """What came of one call.
 
-    kind: "returned" (a tensor, in `output`), "other" (something else, named in `text`), "raised" (an exception, in
-        `text`, at `line`) or "missing" (there is no such function; `text` says why).
-    gradients: one for each argument, None where nothing flowed; empty if no gradient was asked for.
-    changed: positions of the arguments that the call changed in place.
+    kind: "returned" (a tensor or a number, in `output`), "other" (something else, named in `text`), "raised" (an
+        exception, in `text`), "late" (it took more than its budget) or "missing" (there is no such function; `text`
+        says why).
+    line, inside: where an exception was raised, and in which function, if it was another one of the student's own.
+    gradients: one for each tensor in the arguments, in the order of `values.tensors`, None where nothing flowed; empty
+        if no gradient was asked for.
+    changed: the paths of what the call changed in its arguments.
+    overwrites: whether the call changed what an earlier call of this function had returned, or had been given.
     printed, warned: what the code said while it ran.
+    seconds: of processor time.
     """
 
     kind: str
-    output: Tensor | None = None
+    output: Tensor | int | float | None = None
     text: str = ""
     line: str = ""
+    inside: str = ""
     gradients: tuple[Tensor | None, ...] = ()
-    changed: tuple[int, ...] = ()
+    changed: tuple[values.Path, ...] = ()
+    overwrites: bool = False
     printed: str = ""
     warned: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a call that trains has at its disposal: one thread, so many seconds of processor time, and a seed."""
+
+    seconds: float
+    seed: int
 
 
 class Candidate(Protocol):
-    def call(self, name: str, arguments: tuple[Tensor | int, ...], cotangent: Tensor | None = None) -> Outcome:
+    def call(
+        self, name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, budget: Budget | None = None
+    ) -> Outcome:
         """Call the function `name`; with a cotangent, also return the gradients of sum(output · cotangent)."""
 
 
@@ -53,59 +79,127 @@ class LocalCandidate:
 
     def __init__(self, functions: Mapping[str, Callable]):
         self.functions = functions
+        self._earlier: dict[str, list[tuple[Any, Any]]] = {}  # what the last call left, and how it was then
 
-    def call(self, name: str, arguments: tuple[Tensor | int, ...], cotangent: Tensor | None = None) -> Outcome:
+    def call(
+        self, name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, budget: Budget | None = None
+    ) -> Outcome:
         if name not in self.functions:
             return Outcome("missing", text=f"There is no function `{name}` yet.")
         function = self.functions[name]
         if not callable(function):
             return Outcome("missing", text=f"`{name}` is {_in_words(function)}, not a function.")
-        return perform(function, arguments, cotangent)
+        outcome, left = perform(function, arguments, cotangent, budget)
+        overwrites = any(_differences(was, now) for now, was in self._earlier.get(name, ()))
+        self._earlier[name] = [(now, values.copy(now)) for now in left]
+        return replace(outcome, overwrites=overwrites)
 
 
-def perform(function: Callable, arguments: tuple[Tensor | int, ...], cotangent: Tensor | None = None) -> Outcome:
-    """Call `function` on copies of the arguments and write down everything that happens."""
-    copies = tuple(_copy(argument, requires_grad=cotangent is not None) for argument in arguments)
+def perform(
+    function: Callable, arguments: tuple[Value, ...], cotangent: Tensor | None = None, budget: Budget | None = None
+) -> tuple[Outcome, list]:
+    """Call `function` on copies of the arguments, under a check's own switches, and write down everything that happens.
+
+    A budget is kept by a signal, where there are signals and this is the main thread: it comes between two steps of
+    Python, and code may catch it. What took too long is "late" in any case; who needs a hard limit runs the code in a
+    process of its own, and ends that.
+
+    Returns:
+        the outcome, and what it left: the arguments as they are now, and the very numbers that were returned.
+    """
+    copies = values.copy(arguments, requires_grad=cotangent is not None)
     gradients: tuple[Tensor | None, ...] = ()
-    with _listening() as heard:
+    left: list = [copies]
+    start = time.process_time()
+    with switches.own(), _listening() as heard:
         try:
-            value = function(*copies)
+            with _within(budget):
+                value = function(*copies)
             output, text = _plain(value)
-            if cotangent is not None and output is not None:
-                gradients = _gradients(value, copies, cotangent)
-            kind, line = ("returned" if output is not None else "other"), ""
+            if isinstance(output, Tensor):
+                left.append(value.detach().as_subclass(Tensor))
+                if cotangent is not None:
+                    gradients = _gradients(value, copies, cotangent)
+            kind, line, inside = ("returned" if output is not None else "other"), "", ""
         except KeyboardInterrupt:  # the person at the keyboard
             raise
         except BaseException as error:  # SystemExit too: whatever a student's code does becomes a sentence
-            kind, output, text, line = "raised", None, _message(error), _line(error)
-    changed = tuple(i for i, (copy, given) in enumerate(zip(copies, arguments, strict=True)) if _differs(copy, given))
-    return Outcome(kind, output, text, line, gradients, changed, heard.printed.getvalue(), heard.warned())
+            kind, output, text, (line, inside) = "raised", None, _message(error), _place(error)
+        changed = _differences(arguments, copies)
+    seconds = time.process_time() - start
+    if budget is not None and seconds > budget.seconds:
+        kind, output, text, line, inside = "late", None, "", "", ""
+    said = {"printed": heard.printed.getvalue(), "warned": heard.warned()}
+    return Outcome(kind, output, text, line, inside, gradients, changed, seconds=seconds, **said), left
 
 
-def _copy(argument: Tensor | int, requires_grad: bool) -> Tensor | int:
-    if not isinstance(argument, Tensor):
-        return argument
-    return argument.detach().clone().requires_grad_(requires_grad and argument.is_floating_point())
+class OutOfTimeError(BaseException):
+    """The budget is spent. No `Exception`, so that a student's `except Exception` lets it pass."""
 
 
-def _differs(copy: Tensor | int, given: Tensor | int) -> bool:
-    return isinstance(given, Tensor) and not torch.equal(copy.detach(), given)
+@contextlib.contextmanager
+def _within(budget: Budget | None) -> Iterator[None]:
+    if budget is None:
+        yield
+        return
+    torch.set_num_threads(1)  # the switches give the others back; threads that wait for each other use up time, too
+    torch.manual_seed(budget.seed)
+    np.random.seed(budget.seed % 2**32)
+    random.seed(budget.seed)
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise OutOfTimeError
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, budget.seconds, 1.0)  # and again each second, if somebody catches it
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
-def _plain(value: Any) -> tuple[Tensor | None, str]:
-    """A tensor of our own with the same numbers; or None, and in words what came instead."""
+def _differences(was: Any, now: Any) -> tuple[values.Path, ...]:
+    """The path of the first difference, in a tuple, or an empty one. What cannot even be compared is different."""
+    try:
+        path = values.difference(was, now)
+    except Exception:
+        path = ()
+    return () if path is None else (tuple(key if type(key) in (int, str) else type(key).__name__ for key in path),)
+
+
+def _plain(value: Any) -> tuple[Tensor | int | float | None, str]:
+    """A tensor or number of our own with the same value; or None, and in words what came instead.
+
+    A NumPy number, alone or as an array without axes, is a number; any other NumPy array is none of our values.
+    """
+    if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool):
+        return value, ""
+    if isinstance(value, float):
+        return float.__pos__(value), ""  # of a subclass, too, whatever that redefines
+    if isinstance(value, int):
+        number = int.__pos__(value)
+        return (number, "") if -(2**63) <= number < 2**63 else (None, "an int of more than 64 bits")
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized or value.is_meta:
         return None, _in_words(value)
+    if str(value.dtype) not in values.DTYPES:
+        return None, f"a tensor of {value.dtype}"
     return value.detach().as_subclass(Tensor).cpu().resolve_conj().resolve_neg().clone(), ""
 
 
 def _gradients(value: Tensor, copies: tuple, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-    """d sum(value · cotangent) / d argument, None for integers and wherever the graph is cut."""
-    gradients: list[Tensor | None] = [None] * len(copies)
-    leaves = [i for i, copy in enumerate(copies) if isinstance(copy, Tensor) and copy.requires_grad]
+    """d sum(value · cotangent) / d tensor for each tensor in the arguments, None wherever the graph is cut."""
+    leaves = [leaf for _, leaf in values.tensors(copies)]
+    gradients: list[Tensor | None] = [None] * len(leaves)
+    floating = [i for i, leaf in enumerate(leaves) if leaf.requires_grad]
     if value.requires_grad and value.shape == cotangent.shape:
-        found = torch.autograd.grad(value, [copies[i] for i in leaves], cotangent.to(value.dtype), allow_unused=True)
-        for i, gradient in zip(leaves, found, strict=True):
+        found = torch.autograd.grad(value, [leaves[i] for i in floating], cotangent.to(value.dtype), allow_unused=True)
+        for i, gradient in zip(floating, found, strict=True):
             gradients[i] = gradient
     return tuple(gradients)
 
@@ -114,7 +208,7 @@ def _in_words(value: Any) -> str:
     if value is None:
         return "None"
     if isinstance(value, Tensor):
-        return f"a tensor with the layout {value.layout}"
+        return "a tensor on the device meta" if value.is_meta else f"a tensor with the layout {value.layout}"
     names = {"ndarray": "a NumPy array", "int": "an int", "function": "a function"}
     name = type(value).__name__[:60]
     if isinstance(value, list | tuple):
@@ -131,13 +225,20 @@ def _message(error: BaseException) -> str:
     return f"{name}: {text}"[:LONGEST_TEXT] if text else name
 
 
-def _line(error: BaseException) -> str:
-    """The last line of the student's own code on the way to the error: "line 3: x = images.view(4)"."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((*LIBRARIES, "<frozen", "<__array")):
-            code = (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
-            return f"line {frame.lineno}: {code}"[:LONGEST_TEXT] if code else f"line {frame.lineno}"
-    return ""
+def _place(error: BaseException) -> tuple[str, str]:
+    """Where in the student's own code it was raised, "line 3: x = images.view(4)"; and in which function, if that is
+    one which the called function calls."""
+    own = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if not f.filename.startswith((*LIBRARIES, "<frozen", "<__array"))
+    ]
+    if not own:
+        return "", ""
+    last = own[-1]
+    code = (last.line or linecache.getline(last.filename, last.lineno or 0)).strip()
+    place = f"line {last.lineno}: {code}"[:LONGEST_TEXT] if code else f"line {last.lineno}"
+    return place, last.name[:60] if last.name != own[0].name else ""
 
 
 class _Clipped(io.StringIO):
@@ -160,15 +261,9 @@ class _Heard:
 
 @contextlib.contextmanager
 def _listening() -> Iterator[_Heard]:
-    """Catch prints and warnings, and give torch's switches back as they were."""
-    dtype, always = torch.get_default_dtype(), torch.is_warn_always_enabled()
-    torch.set_warn_always(True)  # not only the first time in a process, so that every run hears the same
-    with warnings.catch_warnings(record=True) as caught, torch.enable_grad():
+    """Catch prints and warnings."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         heard = _Heard(caught)
         with contextlib.redirect_stdout(heard.printed), contextlib.redirect_stderr(heard.printed):
-            try:
-                yield heard
-            finally:
-                torch.set_default_dtype(dtype)
-                torch.set_warn_always(always)
+            yield heard

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor
 
-Arguments = tuple[Tensor | int, ...]
+from vitlab.checks.engine.values import Value
+
+Arguments = tuple[Value, ...]
 
 
 @dataclass(frozen=True)

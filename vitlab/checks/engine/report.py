@@ -12,7 +12,7 @@ SHOWN = 8  # numbers of a row in an excerpt
 class PartResult:
     title: str
     points: int
-    failed_on: str | None  # what its first failed case was, or None if all were right
+    failed_on: str | None  # its first failed case, "" if there is none to name, or None if all were right
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class ExerciseResult:
     sentences: tuple[str, ...]
     excerpt: Excerpt | None
     remarks: tuple[str, ...]
+    excused: bool = False  # right only given the results of earlier functions, which are wrong
 
     @property
     def points(self) -> int:
@@ -157,7 +158,7 @@ def _mark(part: PartResult) -> str:
 
 
 def _failure(part: PartResult) -> str:
-    return "" if part.failed_on is None else f": wrong for {part.failed_on}"
+    return f": wrong for {part.failed_on}" if part.failed_on else ""
 
 
 def _points(points: int) -> str:

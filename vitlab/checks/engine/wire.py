@@ -1,6 +1,7 @@
 """Calls and outcomes as bytes, for a candidate in another process: JSON and raw numbers, nothing that can be executed.
 
 A message is 8 bytes with the length of its JSON part, that part, and the numbers of its tensors one after the other.
+In the JSON part a tensor is {"tensor": [dtype, shape]}, and a dict {"dict": [[key, value], ...]}.
 """
 
 import json
@@ -11,81 +12,116 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitlab.checks.engine.candidate import Outcome
+from vitlab.checks.engine.candidate import Budget, Outcome
+from vitlab.checks.engine.values import DTYPES, Value
 
-DTYPES = {
-    str(dtype): dtype
-    for dtype in (
-        torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex32, torch.complex64, torch.complex128,
-        torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
-    )
-}  # fmt: skip
+KINDS = ("returned", "other", "raised", "late", "missing")
 
 
-def encode_call(name: str, arguments: tuple[Tensor | int, ...], cotangent: Tensor | None) -> bytes:
-    return _encode({"name": name, "arguments": arguments, "cotangent": cotangent})
+def encode_call(
+    name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, budget: Budget | None = None
+) -> bytes:
+    return _encode([name, arguments, cotangent, None if budget is None else [budget.seconds, budget.seed]])
 
 
-def decode_call(message: bytes) -> tuple[str, tuple[Tensor | int, ...], Tensor | None]:
-    call = _decode(message)
-    return call["name"], tuple(call["arguments"]), call["cotangent"]
+def decode_call(message: bytes) -> tuple[str, tuple[Value, ...], Tensor | None, Budget | None]:
+    """The call in a message.
+
+    Raises:
+        ValueError: if the message is no call.
+    """
+    match _decode(message):
+        case [str(name), list(arguments), Tensor() | None as cotangent, [float() | int(), int()] | None as budget]:
+            return name, tuple(arguments), cotangent, None if budget is None else Budget(*budget)
+    raise ValueError("the message is not a call.")
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
-    return _encode({field.name: getattr(outcome, field.name) for field in fields(Outcome)})
+    return _encode([getattr(outcome, field.name) for field in fields(Outcome)])
 
 
 def decode_outcome(message: bytes) -> Outcome:
-    """The outcome in a message.
+    """The outcome in a message. Whoever wrote it, every field is of its type.
 
     Raises:
         ValueError: if the message is no outcome.
     """
-    values = _decode(message)
-    try:
-        return Outcome(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-    except TypeError as error:
-        raise ValueError(f"the message is not an outcome: {error}") from None
+    match _decode(message):
+        case [
+            str(kind),
+            Tensor() | bool() | int() | float() | None as output,
+            str(text),
+            str(line),
+            str(inside),
+            list(gradients),
+            list(changed),
+            bool(overwrites),
+            str(printed),
+            str(warned),
+            float(seconds),
+        ] if (  # fmt: skip
+            kind in KINDS
+            and math.isfinite(seconds)
+            and (kind == "returned") == (output is not None)
+            and all(gradient is None or isinstance(gradient, Tensor) for gradient in gradients)
+            and all(isinstance(path, list) and all(type(key) in (int, str) for key in path) for path in changed)
+        ):
+            paths = tuple(map(tuple, changed))
+            return Outcome(
+                kind, output, text, line, inside, tuple(gradients), paths, overwrites, printed, warned, seconds
+            )
+    raise ValueError("the message is not an outcome.")
 
 
-def _encode(value: dict) -> bytes:
+def _encode(value: list) -> bytes:
     numbers: list[bytes] = []
 
     def plain(value: Any) -> Any:
         if isinstance(value, Tensor):
             if str(value.dtype) not in DTYPES:
                 raise ValueError(f"tensors of {value.dtype} cannot be sent; send one of {', '.join(DTYPES)}.")
-            numbers.append(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            numbers.append(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
             return {"tensor": [str(value.dtype), list(value.shape)]}
+        if isinstance(value, dict):
+            return {"dict": [[key, plain(item)] for key, item in value.items()]}
         if isinstance(value, list | tuple):
             return [plain(item) for item in value]
         return value
 
-    head = json.dumps({key: plain(item) for key, item in value.items()}).encode()
+    head = json.dumps(plain(value)).encode()
     return len(head).to_bytes(8, "big") + head + b"".join(numbers)
 
 
-def _decode(message: bytes) -> dict:
+def _decode(message: bytes) -> Any:
     length = int.from_bytes(message[:8], "big")
     rest = memoryview(message)[8 + length :]
 
-    def revive(value: Any) -> Any:
+    def tensor(name: str, shape: list[int]) -> Tensor:
         nonlocal rest
+        if any(type(side) is not int or side < 0 for side in shape):
+            raise ValueError(f"{shape} is no shape.")
+        size = math.prod(shape) * DTYPES[name].itemsize
+        if size > len(rest):
+            raise ValueError(f"a tensor of {size} bytes was announced, but {len(rest)} bytes are left.")
+        numbers, rest = bytearray(rest[:size]), rest[size:]
+        if not size:
+            return torch.empty(shape, dtype=DTYPES[name])
+        flat = torch.frombuffer(numbers, dtype=torch.uint8)
+        # a boolean is the byte 0 or 1 and nothing else, whatever came
+        return (flat != 0 if DTYPES[name] == torch.bool else flat.view(DTYPES[name])).reshape(shape)
+
+    def revive(value: Any) -> Any:
         if isinstance(value, dict):
-            name, shape = value["tensor"]
-            size = math.prod(shape) * DTYPES[name].itemsize
-            if size > len(rest) or any(side < 0 for side in shape):
-                raise ValueError(f"a tensor of {size} bytes was announced, but {len(rest)} bytes are left.")
-            numbers, rest = rest[:size], rest[size:]
-            flat = (
-                torch.frombuffer(bytearray(numbers), dtype=DTYPES[name]) if size else torch.empty(0, dtype=DTYPES[name])
-            )
-            return flat.reshape(shape)
+            ((kind, content),) = value.items()
+            return tensor(*content) if kind == "tensor" else {key: revive(item) for key, item in value["dict"]}
         if isinstance(value, list):
             return [revive(item) for item in value]
         return value
 
     try:
-        return {key: revive(item) for key, item in json.loads(bytes(message[8 : 8 + length])).items()}
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        value = revive(json.loads(bytes(message[8 : 8 + length])))
+    except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
         raise ValueError(f"the message is not one of ours: {error!r}") from None
+    if len(rest):
+        raise ValueError(f"{len(rest)} bytes are left over.")
+    return value
