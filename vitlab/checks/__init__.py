@@ -9,10 +9,15 @@ One file a topic holds its exercises; `candidate` reaches the student's code, `e
 words for a difference, `report` shows them.
 """
 
+import ast
 import inspect
+import linecache
 import os
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
+from types import FrameType
 
 from vitlab.checks.engine.candidate import Candidate, LocalCandidate
 from vitlab.checks.engine.exercise import Exercise
@@ -46,26 +51,84 @@ def run(topic: str, functions: Mapping[str, Callable] | Candidate, seed: int = 0
         ValueError: if there is no such topic.
     """
     candidate = LocalCandidate(functions) if isinstance(functions, Mapping) else functions
-    return Report(tuple(judge(exercise, candidate, seed) for exercise in exercises(topic)), seed)
+    results: list[ExerciseResult] = []
+    for exercise in exercises(topic):
+        passed = frozenset(result.name for result in results if result.passed and not result.excused)
+        results.append(_told_of_twins(judge(exercise, candidate, seed, passed), candidate))
+    return Report(tuple(results), seed)
 
 
 def check(function: Callable, seed: int | None = None) -> Report:
-    """Check one function, found by its name; what a notebook's cell calls.
+    """Check one function; what a notebook's cell calls.
+
+    The exercise is the one whose name stands in the call: in `check(attention_weights)`, attention_weights. Where the
+    call cannot be read, it is the one under whose name the function is found, in the notebook or beside the function;
+    if it has several such names, the one for which it earns least.
 
     The report of something that is no exercise has no points, and says so: a graded cell never ends in an exception.
 
     Args:
-        function: one of the functions that the exercises ask for.
+        function: what an exercise asks for: a function, or anything else that can be called.
         seed: draws the cases; if None, the environment variable VITLAB_SEED (which a grader sets), or else 0.
     """
     if seed is None:
         seed = int(os.environ.get("VITLAB_SEED", "0"))
     by_name = {exercise.name: exercise for topic in TOPICS for exercise in exercises(topic)}
-    # the function's own module or notebook, where its name and the earlier functions that it builds on are
-    beside = getattr(inspect.unwrap(function), "__globals__", {}) if callable(function) else {}
-    names = [name for name in by_name if name in beside and beside[name] is function]
-    name = names[0] if names else str(getattr(function, "__name__", type(function).__name__))[:60]
-    if name not in by_name:
-        sentence = f"There is no exercise `{name}`; give check one of the functions {', '.join(by_name)}."
-        return Report((ExerciseResult(name, (), (sentence,), None, ()),), seed)
-    return Report((judge(by_name[name], LocalCandidate({**beside, name: function}), seed),), seed)
+    caller = sys._getframe(1)
+    # where the names of the functions are, and the earlier functions that it builds on: its own notebook or module
+    beside = {**caller.f_globals, **caller.f_locals, **_globals_of(function)}
+    names = [_name_in_call(caller)] if _name_in_call(caller) in by_name else []
+    names = names or [name for name in by_name if name in beside and beside[name] is function]
+    names = names or [str(getattr(function, "__name__", type(function).__name__))[:60]]
+    if names[0] not in by_name:
+        sentence = f"There is no exercise `{names[0]}`; give check one of the functions {', '.join(by_name)}."
+        return Report((ExerciseResult(names[0], (), (sentence,), None, ()),), seed)
+    results = []
+    for name in names:
+        exercise, candidate = by_name[name], LocalCandidate({**beside, name: function})
+        earlier = [by_name[f.__name__] for f in exercise.builds_on.earlier] if exercise.builds_on else []
+        alone = [judge(e, candidate, seed) for e in earlier]
+        passed = frozenset(result.name for result in alone if result.passed and not result.excused)
+        results.append(_told_of_twins(judge(exercise, candidate, seed, passed), candidate))
+    return Report((min(results, key=lambda result: result.points),), seed)
+
+
+def _globals_of(function: Callable) -> dict:
+    return getattr(inspect.unwrap(function), "__globals__", {}) if callable(function) else {}
+
+
+def _name_in_call(caller: FrameType) -> str:
+    """The name of what stands as the first argument in the call that `caller` is at, or "" if that cannot be read."""
+    code = caller.f_code
+    first, last, start, end = list(code.co_positions())[caller.f_lasti // 2]
+    if None in (first, last, start, end):
+        return ""
+    lines = [linecache.getline(code.co_filename, i, caller.f_globals).encode() for i in range(first, last + 1)]
+    lines[-1] = lines[-1][:end]
+    lines[0] = lines[0][start:]
+    try:
+        call = ast.parse(b"".join(lines).decode(), mode="eval").body
+    except (SyntaxError, ValueError):
+        return ""
+    match call:
+        case ast.Call(
+            args=[ast.Name(id=name) | ast.Attribute(attr=name) | ast.Subscript(slice=ast.Constant(str(name))), *_]
+        ):
+            return name
+        case ast.Call(args=[], keywords=[ast.keyword(arg="function", value=ast.Name(id=name)), *_]):
+            return name
+    return ""
+
+
+def _told_of_twins(result: ExerciseResult, candidate: Candidate) -> ExerciseResult:
+    """With a sentence more, if a function that is wrong here is there under another exercise's name, too."""
+    functions = candidate.functions if isinstance(candidate, LocalCandidate) else {}
+    if result.passed or result.name not in functions:
+        return result
+    names = [exercise.name for topic in TOPICS for exercise in exercises(topic) if exercise.name != result.name]
+    own = functions[result.name]
+    twins = [f"`{name}`" for name in names if callable(own) and functions.get(name) is own]
+    if not twins:
+        return result
+    sentence = f"`{result.name}` and {' and '.join(twins)} are one and the same function: each needs one of its own."
+    return replace(result, sentences=(sentence, *result.sentences))
