@@ -139,9 +139,9 @@ def _table(excerpt: Excerpt | None) -> str:
 
     where, _, _ = _first_difference(excerpt)
     numbers = "".join(f'<th scope="col" {padding}>{i}</th>' for i in columns)
-    return (
-        f'<div style="overflow-x: auto"><table><caption style="text-align: left">{escape(where)}</caption>'
-        f'<tr><th scope="col"></th>{numbers}</tr>{row("expected", excerpt.expected)}{row("received", excerpt.received)}'
+    return (  # on a narrow screen the table scrolls inside its region, also by keyboard, and the sentence does not
+        f'<p>{escape(where)}</p><div style="overflow-x: auto" tabindex="0" role="region" aria-label="first difference">'
+        f"<table><tr><td></td>{numbers}</tr>{row('expected', excerpt.expected)}{row('received', excerpt.received)}"
         "</table></div>"
     )
 
