@@ -1,13 +1,22 @@
-"""What the figures compute; what they draw is looked at in the book."""
+"""What the figures compute, and how a notebook gets them; what they draw is looked at in the book."""
+
+import re
+from base64 import b64decode
+from io import BytesIO
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from PIL import Image
+from sklearn.datasets import load_sample_image
 
 matplotlib.use("Agg")
 
-from vitlab.figures import look_at_it
+from vitlab.figures import look_at_it, show_images, to_svg
 from vitlab.figures.attention import describe_patches, show_attention
 from vitlab.figures.embeddings import show_patch_grid
 
@@ -77,3 +86,46 @@ def test_a_result_that_cannot_be_drawn_gets_a_sentence(capsys):
         raise ValueError("5 patches")
     assert "cannot be drawn (ValueError: 5 patches)" in capsys.readouterr().out
     assert not plt.get_fignums()
+
+
+def pictures_in(svg: str) -> list[Image.Image]:
+    data = re.findall(r"data:image/(\w+);base64,([^\"]+)", svg)
+    assert {form for form, _ in data} <= {"webp"}
+    return [Image.open(BytesIO(b64decode(picture))) for _, picture in data]
+
+
+def test_a_notebook_gets_an_svg_and_nothing_else():
+    show_images({"a title": photograph()})
+    InteractiveShell.instance()  # display() prints without one
+    with capture_output() as shown:
+        InteractiveShell.instance().display_formatter.format(plt.gcf())
+    (output,) = shown.outputs
+    assert list(output.data) == ["image/svg+xml"] and output.data["image/svg+xml"].startswith("<?xml")
+
+
+def test_photographs_are_webp_of_the_size_shown():
+    china = torch.tensor(load_sample_image("china.jpg")).permute(2, 0, 1)[None] / 255
+    show_images({"": china})
+    svg = to_svg(plt.gcf())
+    (picture,) = pictures_in(svg)
+    assert 576 <= picture.width <= china.shape[-1]  # six inches are 576 pixels of a page
+    assert len(svg) < 100_000
+    upright = picture.convert("RGB").transpose(Image.Transpose.FLIP_TOP_BOTTOM)  # Matplotlib stores it upside down
+    small = np.asarray(upright.resize((64, 43))) / 255
+    expected = np.asarray(Image.fromarray(load_sample_image("china.jpg")).resize((64, 43))) / 255
+    assert np.abs(small - expected).mean() < 0.02
+
+
+def test_pictures_of_few_colours_lose_nothing():
+    chessboard = (torch.arange(8)[:, None] + torch.arange(8)) % 2
+    show_images({"": chessboard.float()[None, None]})
+    (picture,) = pictures_in(to_svg(plt.gcf()))
+    assert {colour[:3] for _, colour in picture.convert("RGBA").getcolors()} == {(0, 0, 0), (255, 255, 255)}
+
+
+def test_the_same_figure_is_the_same_text():
+    texts = []
+    for _ in range(2):
+        show_images({"a title": photograph()})
+        texts.append(to_svg(plt.gcf()))
+    assert texts[0] == texts[1]
