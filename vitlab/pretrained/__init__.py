@@ -7,6 +7,8 @@ A folder that `save_pretrained` writes loads in `transformers`, and the other wa
     MiT.from_pretrained("nvidia/mit-b0")
     SegFormer.from_pretrained("nvidia/segformer-b0-finetuned-ade-512-512")
 
+Weights have the licence of who published them. NVIDIA's, here MiT's and SegFormer's, are for research only.
+
 `forms` knows the names in the files, `hub` finds the files, `checkpoint` reads and writes them, `model` is what the
 models inherit all this from, and `predictor` adds what it takes to use a model on a picture.
 """

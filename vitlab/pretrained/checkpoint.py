@@ -16,6 +16,9 @@ from vitlab.pretrained.forms import CONFIG_FILE, FORMS, WEIGHTS_FILE, Checkpoint
 def from_pretrained(kind: type, id_or_folder: str | Path, *, num_classes: int | None = None) -> nn.Module:
     """A model with published weights, in evaluation mode.
 
+    Weights have the licence of who published them: NVIDIA's SegFormer and MiT weights, and what is fine-tuned from
+    them, are for research only, not for commercial use.
+
     Args:
         kind: ViT, MiT or SegFormer.
         id_or_folder: a folder, or the name of a repository on the Hugging Face hub. A download is kept in

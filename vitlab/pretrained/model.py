@@ -50,7 +50,10 @@ class PublishedModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, id_or_folder: str | Path, *, num_classes: int | None = None) -> Self:
-        """A model with published weights: see `vitlab.pretrained.from_pretrained`."""
+        """A model with published weights: see `vitlab.pretrained.from_pretrained`.
+
+        Weights have the licence of who published them; NVIDIA's SegFormer weights are for research only.
+        """
         return checkpoint.from_pretrained(cls, id_or_folder, num_classes=num_classes)
 
     def save_pretrained(self, folder: str | Path) -> None:

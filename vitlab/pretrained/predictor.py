@@ -3,7 +3,7 @@
 The form is that of the Hugging Face hub, so that published checkpoints can be used in the same way as one's own:
 
     vitlab predict runs/digits/model five.png
-    vitlab predict nvidia/segformer-b0-finetuned-ade-512-512 street.jpg
+    vitlab predict nvidia/segformer-b0-finetuned-ade-512-512 street.jpg   (NVIDIA's weights: for research only)
 """
 
 import json
