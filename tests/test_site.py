@@ -1,14 +1,18 @@
 """The built book in a browser: what a reader meets, on a wide and a narrow screen, in light and in dark."""
 
+import gzip
 import shutil
 import threading
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
+from fontTools.ttLib import TTFont
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
@@ -18,40 +22,29 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
 PAGES = [f"{name}.html" for name in [TOC["root"], *CHAPTERS]]  # in reading order
+ALL_PAGES = [*PAGES, "genindex.html", "search.html"]
+
+WIDE = {"width": 1300, "height": 1000}
+NARROW = {"width": 390, "height": 800}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install it with: apt-get install chromium")
 
-# The smallest contrast between a text and what lies behind it in the page's main column, with that text.
-LOWEST_CONTRAST = """
-() => {
-  const parse = (color) => {
-    const numbers = color.match(/[\\d.]+/g).map(Number);
-    return numbers.length === 4 ? numbers : [...numbers, 1];
-  };
-  const over = ([r, g, b, a], behind) => [r, g, b].map((value, i) => value * a + behind[i] * (1 - a));
-  const background = (element) => {
-    if (!element) return [255, 255, 255];
-    const color = parse(getComputedStyle(element).backgroundColor);
-    return color[3] === 1 ? color.slice(0, 3) : over(color, background(element.parentElement));
-  };
-  const luminance = (rgb) => {
-    const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-    const [r, g, b] = rgb.map((value) => linear(value / 255));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const lowest = { contrast: 21, text: "" };
-  const texts = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
-  while (texts.nextNode()) {
-    const element = texts.currentNode.parentElement;
-    const text = texts.currentNode.textContent.trim();
-    if (!text || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
-    const behind = background(element);
-    const color = over(parse(getComputedStyle(element).color), behind);
-    const [dark, light] = [luminance(behind), luminance(color)].sort((a, b) => a - b);
-    const contrast = (light + 0.05) / (dark + 0.05);
-    if (contrast < lowest.contrast) Object.assign(lowest, { contrast, text });
-  }
-  return lowest;
+# What a style sheet shows in place of a class such as fa-rocket, or by itself: letters of the icon fonts.
+ICONS = """
+() => [...document.querySelectorAll("*")].flatMap((element) =>
+  ["::before", "::after"]
+    .map((place) => getComputedStyle(element, place))
+    .filter((style) => style.fontFamily.includes("Font Awesome"))
+    .map((style) => style.content.match(/^"(.)"$/u)?.[1])
+    .filter((icon) => icon),
+)
+"""
+
+# Of an element and what stands around it, the first that can be scrolled sideways: whether it has something to scroll.
+SCROLLS = """
+(element) => {
+  while (element && !["auto", "scroll"].includes(getComputedStyle(element).overflowX)) element = element.parentElement;
+  return element !== null && element.scrollWidth > element.clientWidth;
 }
 """
 
@@ -104,7 +97,7 @@ def visit(address, browser):
                 complaints.append(f"asks another host: {route.request.url}")
                 route.abort()
 
-        context = browser.new_context(**{"viewport": {"width": 1300, "height": 1000}, **screen})
+        context = browser.new_context(**{"viewport": WIDE, **screen})
         context.route("**/*", stay_here)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(f"script error: {error}"))
@@ -112,6 +105,7 @@ def visit(address, browser):
         page.on("response", lambda reply: reply.ok or complaints.append(f"{reply.status}: {reply.url}"))
         page.goto(address + path)
         page.evaluate("() => window.MathJax?.startup?.promise")  # until the formulas are typeset
+        page.evaluate("() => document.fonts.ready.then(() => {})")
         yield page
         context.close()
         assert complaints == []
@@ -171,11 +165,94 @@ def test_narrow_screen_needs_no_sideways_scrolling(visit, path):
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_text_stands_out_in_light_and_in_dark(visit, path):
+@pytest.mark.parametrize("path", ALL_PAGES)
+def test_page_weighs_less_than_a_megabyte(visit, path):
+    """Everything that it loads, in the compression that web servers use."""
     with visit(path) as page:
-        for scheme in ("light", "dark"):
+        loaded = page.evaluate("() => performance.getEntriesByType('resource').map((entry) => entry.name)")
+        files = {SITE / unquote(urlsplit(address).path).lstrip("/") for address in [page.url, *loaded]}
+    weights = {file.name: len(gzip.compress(file.read_bytes(), compresslevel=6)) for file in files}
+    assert sum(weights.values()) < 1_000_000, sorted(weights.items(), key=lambda item: -item[1])[:5]
+
+
+@pytest.mark.parametrize("path", ALL_PAGES)
+def test_axe_finds_nothing_serious(visit, path):
+    """In light, in dark, and on a narrow screen. https://dequeuniversity.com/rules/axe explains the rules."""
+    options = {
+        "resultTypes": ["violations"],
+        "rules": {"label-content-name-mismatch": {"enabled": True}},
+        "preload": False,  # axe would fetch style sheets once more, some of them from wrong addresses
+    }
+    with visit(path) as page:
+        for scheme, viewport in (("light", WIDE), ("dark", WIDE), ("light", NARROW)):
             page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size(viewport)
             page.wait_for_selector(f"html[data-theme={scheme}]")
-            lowest = page.evaluate(LOWEST_CONTRAST)
-            assert lowest["contrast"] >= 4.5, (scheme, lowest)  # WCAG 2.2, level AA
+            page.evaluate("() => Promise.all(document.getAnimations().map((fading) => fading.finished)).then(() => {})")
+            found = [
+                (rule["id"], node["html"])
+                for rule in Axe().run(page, options=options).response["violations"]
+                if rule["impact"] in ("serious", "critical")
+                for node in rule["nodes"]
+            ]
+            assert found == [], (scheme, viewport)
+
+
+@pytest.mark.parametrize("path", ALL_PAGES)
+def test_icons_licence_and_favicon_are_there(visit, address, path):
+    in_fonts = {icon for font in SITE.glob("_static/vendor/fontawesome/webfonts/*.woff2") for icon in icons_of(font)}
+    with visit(path) as page:
+        icons = page.evaluate(ICONS)
+        assert len(icons) >= 3 and set(icons) <= in_fonts
+        assert page.locator(".bd-footer-content a[rel=license]").inner_text() == "CC BY 4.0"
+        favicon = page.locator("link[rel=icon]").evaluate("link => link.href")
+        page.goto(favicon)  # Chromium says so if it is no picture
+        assert page.locator("svg rect").count() == 4
+
+
+def icons_of(font: Path) -> list[str]:
+    with TTFont(font) as opened:
+        return [chr(code) for code in opened.getBestCmap() or {}]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_pictures_keep_their_light_in_the_dark(visit, path):
+    with visit(path, color_scheme="dark") as page:
+        page.wait_for_selector("html[data-theme=dark]")
+        filters = page.locator("article img").evaluate_all("images => images.map(i => getComputedStyle(i).filter)")
+        assert set(filters) <= {"none"}
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW])
+def test_headings_weigh_what_their_level_says(visit, viewport):
+    with visit(f"{CHAPTERS[0]}.html", viewport=viewport) as page:
+        styles = [
+            page.locator(f"article h{level}").first.evaluate(
+                "h => [getComputedStyle(h).fontSize, getComputedStyle(h).fontWeight].map(parseFloat)"
+            )
+            for level in (1, 2, 3)
+        ]
+        sizes, weights = zip(*styles, strict=True)
+        assert sizes[0] > sizes[1] > sizes[2] and weights[0] >= weights[1] >= weights[2]
+
+
+def test_what_is_too_wide_scrolls_inside_itself(visit):
+    """A formula, a table and a report's table, each made wider than the screen."""
+    wide = "element => { element.style.minWidth = '900px'; element.style.display = 'inline-block'; }"
+    for path, kind in (
+        (f"{CHAPTERS[0]}.html", "article mjx-container[display=true] > mjx-math"),
+        (PAGES[0], "article table.table"),
+        (PAGES[0], "article .text_html table"),
+    ):
+        with visit(path, viewport=NARROW) as page:
+            element = page.locator(kind).first
+            element.evaluate(wide)
+            assert element.evaluate(SCROLLS), kind
+            assert page.evaluate("() => document.documentElement.scrollWidth") <= NARROW["width"], kind
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_outputs_wrap(visit, path):
+    with visit(path, viewport=NARROW) as page:
+        cut = "outputs => outputs.filter(o => o.scrollWidth > o.clientWidth).map(o => o.textContent)"
+        assert page.locator("article div.cell_output pre").evaluate_all(cut) == []
