@@ -113,6 +113,25 @@ def test_wheel_names_the_repository(elsewhere):
     assert f"Source, {REPOSITORY}" in urls
 
 
+def test_wheel_carries_its_licence(elsewhere):
+    expression, licence = in_wheel(
+        elsewhere,
+        "import json, importlib.metadata\n"
+        "package = importlib.metadata.distribution('vitlab')\n"
+        "print(json.dumps([package.metadata['License-Expression'], package.read_text('licenses/LICENSE')]))\n",
+    )
+    assert expression == "MIT" and licence == (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_who_reads_of_nvidias_weights_reads_what_they_are_for():
+    silent = []
+    for path in source_files():
+        text = (ROOT / path).read_bytes().decode("utf-8", errors="replace")
+        if path.parts[0] != "tests" and re.search(r"nvidia/(mit|segformer)-", text) and "for research" not in text:
+            silent.append(path.as_posix())
+    assert silent == []
+
+
 def test_repository_address_stands_once():
     """In _config.yml, and otherwise only in the cells that `python -m vitlab.authoring` writes."""
     owner_and_name = re.sub(r"^https://[^/]+/", "", REPOSITORY)
