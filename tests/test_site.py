@@ -151,6 +151,8 @@ def test_next_leads_through_the_whole_book(visit, address):
 def test_search_finds_a_page(visit, address):
     with visit(PAGES[0]) as page:
         page.get_by_role("button", name="Search").first.click()
+        icon, box = (page.locator(f"dialog {part}").bounding_box() for part in ("i", "input"))
+        assert icon["x"] + icon["width"] <= box["x"]  # it hides none of the text
         page.keyboard.type("softmax")
         page.keyboard.press("Enter")
         page.locator("#search-results li a").first.click()
