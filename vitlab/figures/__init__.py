@@ -18,7 +18,7 @@ from torch import Tensor
 
 BLUE, ORANGE, GREEN, PINK = "#0072b2", "#d55e00", "#009e73", "#cc79a7"  # told apart by colour-blind eyes (Okabe, Ito)
 
-DPI = 108  # of photographs: six inches show them with the 640 pixels that scikit-learn's have
+DPI = 108  # of the pictures in a figure: six inches are then as wide as a photograph of scikit-learn, 640 pixels
 
 
 class LightFigure(Figure):
