@@ -5,14 +5,8 @@ import torch
 from support.parity import assert_forms_agree, perturb
 from torch.nn import functional as F
 
-from vitlab.decoder import (
-    NUMBERS_AT_A_TIME,
-    AllMLPDecoder,
-    rows_below,
-    upsample,
-    upsampled_cross_entropy,
-    upsampling_matrix,
-)
+from vitlab.decoder import AllMLPDecoder, upsample, upsampled_cross_entropy
+from vitlab.fast.upsampling import NUMBERS_AT_A_TIME, rows_below, upsampling_matrix
 
 
 def pyramid(d, H, W, dtype=torch.float64):

@@ -5,13 +5,8 @@ import torch
 from support.parity import numbers_kept, perturb, value_and_gradients
 from torch import nn
 
-from vitlab.encoder import Encoder, EncoderBlock, drop_path, drop_path_rates, residual
-
-
-def test_a_sublayer_learns_a_change():
-    Z = torch.randn(2, 5, 6)
-    assert torch.equal(residual(Z, torch.zeros_like), Z)
-    assert torch.equal(residual(Z, torch.sin), Z + torch.sin(Z))
+from vitlab.encoder import Encoder, EncoderBlock, drop_path, drop_path_rates
+from vitlab.fast.class_token import class_token
 
 
 def test_the_block_normalizes_before_each_sublayer():
@@ -91,7 +86,7 @@ def test_the_class_token_alone_is_the_first_of_all_in_value_and_gradient(depth, 
     encoder.gradient_checkpointing = gradient_checkpointing
     Z = torch.randn(4, 5, 6, dtype=torch.float64, requires_grad=True)
     results = []
-    for form in (encoder.first, lambda Z: encoder(Z)[:, 0]):
+    for form in (lambda Z: class_token(encoder, Z), lambda Z: encoder(Z)[:, 0]):
         torch.manual_seed(0)  # the same images are dropped
         results.append(value_and_gradients(form, [Z], [Z, *encoder.parameters()]))
     for alone, of_all in zip(*results, strict=True):

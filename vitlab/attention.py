@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitlab.linear import Linear
+from vitlab.fast import Linear
 
 
 def attention_scores(Q: Tensor, K: Tensor) -> Tensor:
@@ -142,9 +142,9 @@ class MultiHeadSelfAttention(nn.Module):
         self.value = Linear(d, d, bias=bias)
         self.output = Linear(d, d, bias=bias)
 
-    def forward(self, Z: Tensor, asked: Tensor | None = None) -> Tensor:
-        """The tokens Z ask the tokens `asked`, (B, m, d), which by default are themselves: (B, n, d) -> (B, n, d)."""
-        QKV = self._queries_keys_values(Z, Z if asked is None else asked)
+    def forward(self, Z: Tensor, context: Tensor | None = None) -> Tensor:
+        """The tokens Z look at the tokens `context`, (B, m, d), by default at themselves: (B, n, d) -> (B, n, d)."""
+        QKV = self._queries_keys_values(Z, Z if context is None else context)
         heads = F.scaled_dot_product_attention(*QKV)  # (B, h, n, d_h), n x m never stored
         return self.output(concatenate_heads(heads))  # (B, n, d)
 
@@ -157,8 +157,8 @@ class MultiHeadSelfAttention(nn.Module):
         Q, K, _ = self._queries_keys_values(Z, Z)
         return attention_weights(attention_scores(Q, K))
 
-    def _queries_keys_values(self, Z: Tensor, asked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _queries_keys_values(self, Z: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         Q = split_heads(self.query(Z), self.num_heads)  # (B, h, n, d_h)
-        K = split_heads(self.key(asked), self.num_heads)  # (B, h, m, d_h)
-        V = split_heads(self.value(asked), self.num_heads)
+        K = split_heads(self.key(context), self.num_heads)  # (B, h, m, d_h)
+        V = split_heads(self.value(context), self.num_heads)
         return Q, K, V

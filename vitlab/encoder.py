@@ -4,7 +4,7 @@ Lecture: "Transformer Encoder Block", "Residual Connections".
 Papers: Dosovitskiy et al., 2021, section 3.1; Huang et al., "Deep Networks with Stochastic Depth", 2016.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -13,23 +13,6 @@ from torch.utils.checkpoint import checkpoint
 from vitlab.attention import MultiHeadSelfAttention
 from vitlab.ffn import FeedForward
 from vitlab.layer_norm import LayerNorm
-
-
-def residual(Z: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
-    """Let a sublayer learn a change to its input instead of a new representation.
-
-        Z_out = Z_in + SubLayer(Z_in)
-
-    Args:
-        Z: (..., d), the tokens.
-        sublayer: attention or FFN, with its LN before it; keeps the shape.
-
-    Returns:
-        (..., d).
-
-    Source: lecture, "Residual Connections".
-    """
-    return Z + sublayer(Z)
 
 
 def drop_path(x: Tensor, rate: float) -> Tensor:
@@ -91,18 +74,8 @@ class EncoderBlock(nn.Module):
 
     def forward(self, Z: Tensor) -> Tensor:
         rate = self.drop_path if self.training else 0.0
-        Z = residual(Z, lambda Z: drop_path(self.attention(self.norm_1(Z)), rate))
-        return residual(Z, lambda Z: drop_path(self.ffn(self.norm_2(Z)), rate))
-
-    def first(self, Z: Tensor) -> Tensor:
-        """`forward(Z)[:, :1]`, without the work for the other tokens: (B, n, d) -> (B, 1, d).
-
-        They are asked for their keys and values, but ask nothing themselves.
-        """
-        rate = self.drop_path if self.training else 0.0
-        normalized = self.norm_1(Z)
-        z = residual(Z[:, :1], lambda _: drop_path(self.attention(normalized[:, :1], normalized), rate))
-        return residual(z, lambda z: drop_path(self.ffn(self.norm_2(z)), rate))
+        Z = Z + drop_path(self.attention(self.norm_1(Z)), rate)
+        return Z + drop_path(self.ffn(self.norm_2(Z)), rate)
 
 
 def run_blocks(blocks: Iterable[nn.Module], Z: Tensor, gradient_checkpointing: bool) -> list[Tensor]:
@@ -126,7 +99,7 @@ def run_blocks(blocks: Iterable[nn.Module], Z: Tensor, gradient_checkpointing: b
     return outputs
 
 
-def initialise(module: nn.Module) -> None:
+def initialize(module: nn.Module) -> None:
     """Random weights of such a size that numbers keep theirs on the way through a layer; biases 0.
 
         linear layer: variance 2 / (in + out)        convolution: variance 2 / (k² · channels that each output sees)
@@ -177,18 +150,6 @@ class Encoder(nn.Module):
 
     def forward(self, Z: Tensor) -> Tensor:
         return self.norm(self.block_outputs(Z)[-1])
-
-    def first(self, Z: Tensor) -> Tensor:
-        """`forward(Z)[:, 0]`, the class token: (B, n, d) -> (B, d).
-
-        Nobody reads the other tokens that the last block would put out, so it leaves them out: that spares most of the
-        block, forward and backward.
-        """
-        *others, last = self.blocks
-        keeping = self.gradient_checkpointing and self.training
-        Z = run_blocks(others, Z, keeping)[-1] if others else Z
-        z = checkpoint(last.first, Z, use_reentrant=False) if keeping else last.first(Z)  # (B, 1, d)
-        return self.norm(z[:, 0])
 
     def block_outputs(self, Z: Tensor) -> list[Tensor]:
         """z_1, ..., z_L, before the last LN: L tensors (B, n, d)."""

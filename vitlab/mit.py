@@ -11,7 +11,7 @@ from operator import mul
 import torch
 from torch import Tensor, nn
 
-from vitlab.encoder import EncoderBlock, drop_path_rates, initialise, run_blocks
+from vitlab.encoder import EncoderBlock, drop_path_rates, initialize, run_blocks
 from vitlab.layer_norm import LayerNorm
 from vitlab.mix_ffn import MixFeedForward
 from vitlab.overlap_embeddings import OverlapEmbeddings
@@ -149,7 +149,7 @@ class MiT(PublishedModel):
         )
         self.gradient_checkpointing = False
         self.head = nn.Linear(config.d[-1], config.num_classes) if config.num_classes else None
-        self.apply(initialise)
+        self.apply(initialize)
 
     def forward(self, images: Tensor) -> Tensor:
         y = self.features(images)[-1].mean(dim=(2, 3))  # (B, d_last)

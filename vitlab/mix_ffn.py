@@ -7,13 +7,11 @@ Networks Encode?", 2020.
 The tokens stay on their grid, (B, H, W, d), because the convolution mixes neighbours.
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from vitlab import fast
 from vitlab.ffn import gelu
-from vitlab.linear import EXACT_GELU, Linear, onednn_takes
 
 
 def depthwise_convolution(X: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
@@ -55,32 +53,16 @@ class MixFeedForward(nn.Module):
 
     def __init__(self, d: int, d_ff: int):
         super().__init__()
-        self.expand = Linear(d, d_ff)
+        self.expand = fast.Linear(d, d_ff)
         self.depthwise = nn.Conv2d(d_ff, d_ff, kernel_size=3, padding=1, groups=d_ff)
-        self.compress = Linear(d_ff, d)
+        self.compress = fast.Linear(d_ff, d)
 
     def forward(self, Z: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            # d_ff = 4d: three tensors in between are the largest of the encoder. None is kept for the backward pass,
-            # which computes them again.
-            return checkpoint(self._expand_bend_compress, Z, use_reentrant=False, preserve_rng_state=False)
-        return self._expand_bend_compress(Z)
-
-    def _expand_bend_compress(self, Z: Tensor) -> Tensor:
-        hidden = self.expand(Z)  # (B, H, W, d_ff)
-        # (B, H, W, d_ff) and (B, d_ff, H, W) are views of the same memory: nothing is copied.
-        return self.compress(self._convolve_and_bend(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-
-    def _convolve_and_bend(self, features: Tensor) -> Tensor:
-        """GELU(DWConv(x)): (B, d_ff, H, W) -> (B, d_ff, H, W)."""
-        kernel, bias = self.depthwise.weight, self.depthwise.bias
-        if torch.is_grad_enabled() or not onednn_takes(features, kernel):
-            return F.gelu(self.depthwise(features))
-        # oneDNN bends each number as soon as it has it, which saves a pass over these large tensors.
-        padding = stride = dilation = (1, 1)
-        return torch.ops.mkldnn._convolution_pointwise(
-            features, kernel, bias, padding, stride, dilation, len(kernel), *EXACT_GELU
-        )
+        if fast.is_on():
+            return fast.mix_feed_forward(self, Z)
+        hidden = self.expand(Z).permute(0, 3, 1, 2)  # (B, H, W, d_ff) -> (B, d_ff, H, W)
+        activated = F.gelu(self.depthwise(hidden)).permute(0, 2, 3, 1)  # (B, d_ff, H, W) -> (B, H, W, d_ff)
+        return self.compress(activated)
 
     def as_taught(self, Z: Tensor) -> Tensor:
         """The lecture's form of `forward`: (B, H, W, d) -> (B, H, W, d)."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from vitlab.machine import processor
+
 
 def provenance(device: torch.device | str = "cpu") -> dict[str, Any]:
     """The device that computed a result, the versions, the commit of this package and the date."""
@@ -15,17 +17,10 @@ def provenance(device: torch.device | str = "cpu") -> dict[str, Any]:
     git = ["git", "-C", str(repository), "describe", "--always", "--dirty", "--exclude", "*"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else _processor(),
+        "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "commit": commit or "unknown",
         "date": datetime.now(UTC).date().isoformat(),
     }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

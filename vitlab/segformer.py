@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitlab.decoder import AllMLPDecoder, upsampled_cross_entropy
 from vitlab.decoder import upsample as upsample_to
-from vitlab.encoder import initialise
+from vitlab.encoder import initialize
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.mit import MiT, MiTConfig
 from vitlab.pretrained.model import PublishedModel
@@ -69,7 +69,7 @@ class SegFormer(PublishedModel):
         self.config = config
         self.encoder = MiT(config.encoder)
         self.decoder = AllMLPDecoder(config.encoder.d, config.C, config.num_classes, dropout=config.dropout)
-        self.decoder.apply(initialise)
+        self.decoder.apply(initialize)
 
     def forward(self, images: Tensor, *, upsample: bool = True) -> Tensor:
         logits = self.decoder(self.encoder.features(images))  # (B, num_classes, ⌈H/4⌉, ⌈W/4⌉)

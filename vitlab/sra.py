@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitlab.attention import attention, concatenate_heads, split_heads
+from vitlab.fast import Linear
 from vitlab.layer_norm import LayerNorm
-from vitlab.linear import Linear
 
 
 def spatial_reduction(X: Tensor, W_S: Tensor, b_S: Tensor, sr_ratio: int) -> Tensor:

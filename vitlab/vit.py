@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vitlab import fast
 from vitlab.embeddings import Embeddings
-from vitlab.encoder import Encoder, initialise
+from vitlab.encoder import Encoder, initialize
+from vitlab.fast.class_token import class_token
 from vitlab.pretrained.model import PublishedModel
 
 
@@ -65,7 +67,7 @@ CONFIGS = {
 class ViT(PublishedModel):
     """From images to class scores.
 
-        z_0 = Embeddings(x),    z_L = LN(Encoder(z_0)),    y = MLP(z_L^0)
+        z_0 = Embeddings(x),    z_L = Encoder(z_0),    y = MLP(z_L^0)
 
     Set `model.encoder.gradient_checkpointing = True` to train with less memory and more time.
 
@@ -109,15 +111,19 @@ class ViT(PublishedModel):
         )
         self.pooler = nn.Linear(config.d, config.d) if config.pooler else None
         self.head = nn.Linear(config.d, config.num_classes) if config.num_classes else None
-        for name, part in self.named_children():
-            if name != "embeddings":  # which are as small as E_pos, so that neither hides the other
-                part.apply(initialise)
+        for part in (self.encoder, self.pooler, self.head):  # E and x_class stay as small as E_pos: none hides another
+            if part is not None:
+                part.apply(initialize)
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.config.pool == "class":
-            y = self.encoder.first(self.embeddings(images))  # (B, d)
-        else:
-            y = self.tokens(images)[:, 1:].mean(dim=1)
+        if self.config.pool == "mean":
+            return self.classify(self.tokens(images)[:, 1:].mean(dim=1))
+        if fast.is_on():
+            return self.classify(class_token(self.encoder, self.embeddings(images)))
+        return self.classify(self.tokens(images)[:, 0])
+
+    def classify(self, y: Tensor) -> Tensor:
+        """MLP(y), as far as the model has one: (B, d) -> (B, num_classes)."""
         if self.pooler is not None:
             y = torch.tanh(self.pooler(y))
         return y if self.head is None else self.head(y)

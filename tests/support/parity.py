@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from vitlab import fast
+
 
 def perturb(model: nn.Module) -> nn.Module:
     """Move every parameter and running statistic, so that none can be swapped, dropped or left at its first value."""
@@ -30,14 +32,20 @@ def value_and_gradients(f: Callable[..., Tensor], inputs: list[Tensor], variable
 
 
 def assert_forms_agree(module: nn.Module, *inputs: Tensor) -> None:
-    """`module` and `module.as_taught` give equal values and gradients, in float64 and for all parameters."""
+    """`module`, with and without `fast`, and `module.as_taught` give equal values and gradients for all parameters.
+
+    In float64.
+    """
     perturb(module.double())
     inputs = [x.double().requires_grad_() for x in inputs]
     variables = [*inputs, *module.parameters()]
-    ours = value_and_gradients(module, inputs, variables)
     taught = value_and_gradients(module.as_taught, inputs, variables)
-    for mine, other in zip(ours, taught, strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-10)
+    ours = value_and_gradients(module, inputs, variables)
+    with fast.off():
+        plain = value_and_gradients(module, inputs, variables)
+    for form in (ours, plain):
+        for mine, other in zip(form, taught, strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-10)
 
 
 def numbers_kept(f: Callable[..., Tensor], *inputs: Tensor) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitlab.linear import linear
+from vitlab.fast import linear
 
 DTYPES = {"cpu": torch.float32, "cuda": torch.bfloat16}  # of the products; weights are in float32 everywhere
 

@@ -8,7 +8,7 @@ section 3.2.
 from torch import Tensor
 
 from vitlab.decoder import AllMLPDecoder
-from vitlab.encoder import initialise
+from vitlab.encoder import initialize
 from vitlab.segmentation.head import Head
 from vitlab.segmentation.pyramid import pyramid, quarter_blocks
 
@@ -30,7 +30,7 @@ class AllMLPHead(Head):
     def __init__(self, d: int, num_classes: int, *, C: int = 256, dropout: float = 0.1):
         super().__init__(d)
         self.decoder = AllMLPDecoder((d, d, d, d), C, num_classes, dropout=dropout)
-        self.apply(initialise)
+        self.apply(initialize)
 
     @staticmethod
     def blocks(depth: int) -> list[int]:

@@ -6,7 +6,7 @@ Paper: Strudel et al., "Segmenter: Transformer for Semantic Segmentation", 2021,
 
 from torch import Tensor, nn
 
-from vitlab.encoder import initialise
+from vitlab.encoder import initialize
 from vitlab.segmentation.head import Head
 
 
@@ -29,7 +29,7 @@ class LinearHead(Head):
     def __init__(self, d: int, num_classes: int):
         super().__init__(d)
         self.classify = nn.Linear(d, num_classes)
-        self.apply(initialise)
+        self.apply(initialize)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         tokens = features[-1].movedim(1, -1)  # (B, rows, columns, d)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitlab.encoder import Encoder, initialise
+from vitlab.encoder import Encoder, initialize
 from vitlab.layer_norm import LayerNorm
 from vitlab.segmentation.head import Head
 
@@ -51,7 +51,7 @@ class SegmenterHead(Head):
         self.project_patches = nn.Linear(d, d, bias=False)  # W_P
         self.project_classes = nn.Linear(d, d, bias=False)  # W_C
         self.norm = LayerNorm(num_classes)
-        self.apply(initialise)
+        self.apply(initialize)
         nn.init.trunc_normal_(self.class_embeddings, std=0.02)
 
     def forward(self, features: list[Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ section 3.3, "Progressive upsampling (PUP)".
 from torch import Tensor, nn
 
 from vitlab.decoder import upsample
-from vitlab.encoder import initialise
+from vitlab.encoder import initialize
 from vitlab.layer_norm import LayerNorm
 from vitlab.segmentation.head import Head, conv_bn_relu
 
@@ -73,7 +73,7 @@ class SETRPUPHead(Head):
         self.auxiliary_heads = nn.ModuleList(
             ProgressiveUpsampling(d, num_classes, C, num_convolutions=1) for _ in range(4)
         )
-        self.apply(initialise)
+        self.apply(initialize)
 
     @staticmethod
     def blocks(depth: int) -> list[int]:

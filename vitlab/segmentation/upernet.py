@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitlab.decoder import upsample
-from vitlab.encoder import initialise
+from vitlab.encoder import initialize
 from vitlab.segmentation.head import Head, conv_bn_relu
 from vitlab.segmentation.pyramid import pyramid, quarter_blocks
 
@@ -88,7 +88,7 @@ class UPerNetHead(Head):
         self.fuse = conv_bn_relu(4 * C, C, 3)
         self.dropout = nn.Dropout2d(dropout)
         self.classify = nn.Conv2d(C, num_classes, 1)
-        self.apply(initialise)
+        self.apply(initialize)
 
     @staticmethod
     def blocks(depth: int) -> list[int]:

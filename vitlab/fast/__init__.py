@@ -1,0 +1,31 @@
+"""The room that a reader may skip: what the topic files say, computed faster or in less memory.
+
+Where a topic's module has another path, its `forward` hands over to a function of this room in one line, with its own
+parameters, and the function gives the same numbers and the same gradients:
+
+    products         matrix products and convolutions by oneDNN, GELU in the same pass
+    feed_forward     the FFN, and the Mix-FFN without its wide tensors in memory
+    class_token      the last encoder block for the one token that a classifier reads
+    upsampling       bilinear upsampling as two small matrices; bands of rows that fit a processor's cache
+    decoder          the All-MLP decoder, which fuses before it upsamples
+    cross_entropy    the loss of upsampled logits, without ever holding them all
+
+`off` is the switch for all of it.
+"""
+
+from vitlab.fast.cross_entropy import upsampled_cross_entropy
+from vitlab.fast.decoder import all_mlp_decoder
+from vitlab.fast.feed_forward import feed_forward, mix_feed_forward
+from vitlab.fast.products import Linear, linear
+from vitlab.fast.switch import is_on, off
+
+__all__ = [
+    "Linear",
+    "all_mlp_decoder",
+    "feed_forward",
+    "is_on",
+    "linear",
+    "mix_feed_forward",
+    "off",
+    "upsampled_cross_entropy",
+]

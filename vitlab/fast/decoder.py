@@ -1,0 +1,91 @@
+"""The All-MLP decoder, which fuses the small maps before it upsamples them.
+
+Projecting and fusing act on channels, upsampling acts on positions with weights that sum to 1: they commute. With
+W = [W_1 ... W_4], one block of columns for each map,
+
+    W Concat(up(L_1 F_1 + b_1), ...) = Σ_i up((W_i L_i) F_i + W_i b_i)
+
+so that the 4C channels of full size are never stored, and most of the products are made where there are few positions.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitlab.fast.products import linear
+from vitlab.fast.upsampling import bands, rows_below, upsampling_matrix
+
+
+def all_mlp_decoder(decoder: nn.Module, features: list[Tensor]) -> Tensor:
+    """`vitlab.decoder.AllMLPDecoder`: four maps (B, d_i, H_i, W_i) -> (B, num_classes, H_1, W_1)."""
+    W = decoder.fuse.weight  # (C, 4C) for four maps
+    b = W @ torch.cat([L_i.bias for L_i in reversed(decoder.project)])  # Σ_i W_i b_i, (C,)
+    if decoder.training:
+        return _predict(decoder, decoder.norm(_fuse(decoder, features, W, b)))
+    # Outside training BN is a scale and a shift of every channel, which W and b can take over.
+    scale = decoder.norm.weight / torch.sqrt(decoder.norm.running_var + decoder.norm.eps)
+    W, b = scale[:, None] * W, scale * (b - decoder.norm.running_mean) + decoder.norm.bias
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return _predict(decoder, _fuse(decoder, features, W, b))
+    return _predict_in_bands(decoder, features, W, b)
+
+
+def _predict(decoder: nn.Module, normalized: Tensor) -> Tensor:
+    """classify(dropout(ReLU(x))): (B, C, H_1, W_1) -> (B, num_classes, H_1, W_1)."""
+    # Dropout multiplies by numbers that are not negative, so ReLU may come after it, and then works in place.
+    Z = F.relu(decoder.dropout(normalized), inplace=True)
+    logits = decoder.classify(Z.movedim(1, -1))  # (B, C, H_1, W_1) -> (B, H_1, W_1, C) -> (B, H_1, W_1, num_classes)
+    return logits.movedim(-1, 1)  # (B, num_classes, H_1, W_1)
+
+
+def _fuse(decoder: nn.Module, features: list[Tensor], W: Tensor, b: Tensor) -> Tensor:
+    """Σ_i up((W_i L_i) F_i) + b: four maps (B, d_i, H_i, W_i) -> (B, C, H_1, W_1)."""
+    B, _, H_1, W_1 = features[0].shape
+    first, widened = _fused_maps(decoder, features, W, b)
+    # One matrix product stretches the rows of all the maps and adds them up, so that no other map of full size is ever
+    # stored.
+    U = torch.cat([upsampling_matrix(x.shape[1], H_1, x) for x in widened], dim=1)  # (H_1, H_2 + H_3 + H_4)
+    fused = linear(features[0].movedim(1, -1), first).flatten(2)  # (B, H_1, W_1, C) -> (B, H_1, W_1·C)
+    together = torch.cat(widened, dim=1).flatten(2)  # (B, H_2 + H_3 + H_4, W_1·C)
+    fused = fused.baddbmm_(U.expand(B, *U.shape), together)
+    return fused.unflatten(2, (W_1, -1)).movedim(-1, 1)  # (B, H_1, W_1, C) -> (B, C, H_1, W_1)
+
+
+def _predict_in_bands(decoder: nn.Module, features: list[Tensor], W: Tensor, b: Tensor) -> Tensor:
+    """`_predict(_fuse(...))` where nothing is kept for a backward pass, a few rows at a time.
+
+    The C channels of full size are the largest tensor of the model. Here only a band of them exists at once, small
+    enough for the processor's cache, and only the rows below it are multiplied with U's weights.
+    """
+    B, _, H_1, W_1 = features[0].shape
+    first, widened = _fused_maps(decoder, features, W, b)
+    matrices = [upsampling_matrix(x.shape[1], H_1, x) for x in widened]
+    logits = b.new_empty(B, H_1, W_1, decoder.classify.out_features)
+    for image in range(B):
+        for top, bottom in bands(H_1, W_1 * len(b), like=b):
+            band = features[0][image, :, top:bottom].movedim(0, -1)  # (d_1, rows, W_1) -> (rows, W_1, d_1)
+            fused = linear(band, first).flatten(1)  # (rows, W_1·C)
+            for x, U in zip(widened, matrices, strict=True):
+                low, high = rows_below(top, bottom, x.shape[1], H_1)
+                fused.addmm_(U[top:bottom, low:high], x[image, low:high].flatten(1))  # (rows below, W_1·C)
+            activated = fused.relu_().unflatten(1, (W_1, -1))  # (rows, W_1, C)
+            logits[image, top:bottom] = decoder.classify(activated)
+    return logits.movedim(-1, 1)  # (B, num_classes, H_1, W_1)
+
+
+def _fused_maps(decoder: nn.Module, features: list[Tensor], W: Tensor, b: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The matrix W_1 L_1 for the first map; the others fused, with b, and stretched to (B, H_i, W_1, C).
+
+    Upsampling stretches columns, then rows. Here the columns are stretched, while the maps still have few rows.
+    """
+    W_1 = features[0].shape[-1]
+    blocks = W.chunk(len(features), dim=1)[::-1]  # W_1, W_2, ..., each (C, C)
+    first, *others = [W_i @ L_i.weight for W_i, L_i in zip(blocks, decoder.project, strict=True)]
+    biases = [None] * (len(others) - 1) + [b]  # up(b) = b: the smallest map carries it
+    widened = []
+    for F_i, matrix, bias in zip(features[1:], others, biases, strict=True):
+        x = linear(F_i.movedim(1, -1), matrix, bias)  # (B, d_i, H_i, W_i) -> (B, H_i, W_i, d_i) -> (B, H_i, W_i, C)
+        x = x.movedim(-1, 1)  # (B, C, H_i, W_i)
+        x = F.interpolate(x, size=(x.shape[2], W_1), mode="bilinear", align_corners=False)
+        widened.append(x.movedim(1, -1))  # (B, H_i, W_1, C)
+    return first, widened
