@@ -190,5 +190,5 @@ def test_the_real_jpeg_copies(monkeypatch):
     assert dataset.train.images.shape == (50_000, 3, 32, 32) and dataset.test.images.shape == (10_000, 3, 32, 32)
     assert dataset.train.labels.bincount().tolist() == [5000] * 10
     assert dataset.test.labels.bincount().tolist() == [1000] * 10
-    mean, _ = dataset.mean_and_deviation()
+    mean = dataset.normalization().mean
     assert (mean - torch.tensor([0.4914, 0.4822, 0.4465])).abs().max() < 0.001  # of the original pixels, as published

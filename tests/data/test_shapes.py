@@ -22,7 +22,7 @@ def test_images_and_masks_are_what_a_split_promises():
     assert shapes.train.labels.shape == (12, 24, 40) and shapes.train.labels.dtype == torch.uint8
     assert len(shapes.test) == 6 and shapes.is_segmentation
     assert len(shapes.palette.unique(dim=0)) == len(shapes.classes) == 6
-    mean, deviation = shapes.mean_and_deviation()
+    mean, deviation = shapes.normalization().mean, shapes.normalization().deviation
     assert ((0.3 < mean) & (mean < 0.7)).all() and ((0.1 < deviation) & (deviation < 0.4)).all()
 
 

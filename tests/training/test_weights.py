@@ -28,5 +28,5 @@ def test_a_model_keeps_what_its_card_promises(folder):
     dataset = load(**data)
     if dataset.card.name != metrics["data"]["name"]:
         pytest.skip(f"it was trained on {metrics['data']['name']}, and here is {dataset.card.name}")
-    matrix = evaluate(predictor.model, dataset.test, len(predictor.classes), predictor.mean, predictor.deviation)
+    matrix = evaluate(predictor.model, dataset.test, len(predictor.classes), predictor.normalization)
     assert scores(matrix, dataset)[name] == pytest.approx(promised, abs=0.002)  # the weights are rounded to float16

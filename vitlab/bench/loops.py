@@ -40,8 +40,7 @@ class OneImageAtATime(torch.utils.data.Dataset):
     def __init__(self, dataset: Dataset, padding: int, flip: bool):
         self.images = [Image.fromarray(image.permute(1, 2, 0).numpy().squeeze()) for image in dataset.train.images]
         self.labels = dataset.train.labels.tolist()
-        mean, deviation = dataset.mean_and_deviation()
-        self.mean, self.deviation = mean.view(-1, 1, 1), deviation.view(-1, 1, 1)
+        self.normalization = dataset.normalization()
         self.padding, self.flip = padding, flip
 
     def __len__(self) -> int:
@@ -56,7 +55,7 @@ class OneImageAtATime(torch.utils.data.Dataset):
             image = ImageOps.mirror(image)
         pixels = torch.from_numpy(np.array(image)).float().div(255)  # (H, W) or (H, W, C)
         pixels = pixels.reshape(*pixels.shape[:2], -1).permute(2, 0, 1)  # (C, H, W)
-        return (pixels - self.mean) / self.deviation, self.labels[i]
+        return self.normalization(pixels), self.labels[i]
 
 
 def plain(recipe: Recipe) -> float:

@@ -4,10 +4,11 @@ from importlib import import_module
 from inspect import signature
 
 from vitlab.data.dataset import IGNORE, Card, DataError, Dataset, Split
+from vitlab.data.normalization import Normalization
 
 NAMES = ("digits", "shapes", "cifar10", "cifar100", "ade20k", "folder")
 
-__all__ = ["IGNORE", "NAMES", "Card", "DataError", "Dataset", "Split", "load"]
+__all__ = ["IGNORE", "NAMES", "Card", "DataError", "Dataset", "Normalization", "Split", "load"]
 
 
 def load(name: str, **options) -> Dataset:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from vitlab.data.normalization import Normalization
+
 IGNORE = 255  # the label of pixels that do not count, in every mask
 
 
@@ -78,14 +80,9 @@ class Dataset:
     def is_segmentation(self) -> bool:
         return self.palette is not None
 
-    def mean_and_deviation(self) -> tuple[Tensor, Tensor]:
-        """Of each channel over the pixels of `train`, which are scaled to 0 ... 1: two tensors (C,)."""
-        total, squares, count = 0.0, 0.0, 0
-        for image in self.train.images:
-            pixels = image.flatten(1).double() / 255  # (C, H·W)
-            total, squares, count = total + pixels.sum(1), squares + (pixels**2).sum(1), count + pixels.shape[1]
-        mean = total / count
-        return mean.float(), (squares / count - mean**2).clamp(min=0).sqrt().float()
+    def normalization(self) -> Normalization:
+        """The one that suits the images of `train`."""
+        return Normalization.of(self.train.images)
 
 
 def default_palette(count: int) -> list[list[int]]:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
-from vitlab.data import DataError, Dataset
+from vitlab.data import DataError, Dataset, Normalization
 from vitlab.data.dataset import default_palette
 from vitlab.mit import MiT
 from vitlab.pretrained.checkpoint import from_pretrained, read_settings, save_pretrained
@@ -34,42 +34,40 @@ class Predictor:
     Attributes:
         model: in evaluation mode.
         classes: the name of each of its outputs.
-        mean, deviation: (C,), what its images, scaled to 0 ... 1, are normalized with.
+        normalization: of its images.
         size: (H, W) that pictures are resized to first; None where any size will do.
         palette: (N, 3) in uint8, a colour for each class.
     """
 
     model: nn.Module
     classes: tuple[str, ...]
-    mean: Tensor
-    deviation: Tensor
+    normalization: Normalization
     size: tuple[int, int] | None
     palette: Tensor
 
     @torch.no_grad()
     def __call__(self, picture: Image.Image) -> Tensor:
         """The probability of each class: (N,), or (N, H, W) for each pixel of the picture."""
-        prepared = picture.convert("L" if len(self.mean) == 1 else "RGB")
+        prepared = picture.convert("L" if len(self.normalization.mean) == 1 else "RGB")
         if self.size:
             prepared = prepared.resize(self.size[::-1], Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(prepared)).float().div(255)  # (H, W) or (H, W, C)
         images = pixels.reshape(1, *pixels.shape[:2], -1).permute(0, 3, 1, 2)  # (1, C, H, W)
-        images = (images - self.mean.view(-1, 1, 1)) / self.deviation.view(-1, 1, 1)
-        logits = self.model(images)  # (1, N) or (1, N, H, W)
+        logits = self.model(self.normalization(images))  # (1, N) or (1, N, H, W)
         if logits.ndim == 4:
             size = (picture.height, picture.width)
             logits = nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
         return logits[0].softmax(dim=0)
 
 
-def save_predictor(folder: Path, model: nn.Module, dataset: Dataset, mean: Tensor, deviation: Tensor) -> None:
+def save_predictor(folder: Path, model: nn.Module, dataset: Dataset, normalization: Normalization) -> None:
     """Write a model, trained on a data set, as `read_predictor` and `transformers` read it.
 
     Args:
         folder: receives config.json, model.safetensors and preprocessor_config.json.
         model: a ViT, MiT or SegFormer.
         dataset: gives the names and colours of the classes, and the size of a classifier's images.
-        mean, deviation: (C,), what images were normalized with in training.
+        normalization: of the images in training.
     """
     save_pretrained(model, folder, classes=dataset.classes)
     settings = {
@@ -77,8 +75,8 @@ def save_predictor(folder: Path, model: nn.Module, dataset: Dataset, mean: Tenso
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": mean.tolist(),
-        "image_std": deviation.tolist(),
+        "image_mean": normalization.mean.tolist(),
+        "image_std": normalization.deviation.tolist(),
         "do_resize": not dataset.is_segmentation,
     }
     if dataset.is_segmentation:
@@ -115,8 +113,7 @@ def read_predictor(id_or_folder: str | Path) -> Predictor:
     return Predictor(
         model,
         classes,
-        mean=torch.tensor(preparation["image_mean"]),
-        deviation=torch.tensor(preparation["image_std"]),
+        Normalization(torch.tensor(preparation["image_mean"]), torch.tensor(preparation["image_std"])),
         size=_size(preparation),
         palette=torch.tensor(palette, dtype=torch.uint8),
     )

@@ -5,15 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitlab.data import Dataset, Split, load
+from vitlab.data import Dataset, Normalization, Split, load
 from vitlab.pretrained.predictor import read_predictor
 from vitlab.segmentation.metrics import ConfusionMatrix
 from vitlab.training.recipe import TrainingError, data_options
-
-
-def normalize(images: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """(images - mean) / deviation for each channel: (B, C, H, W), in 0 ... 1, -> the same shape."""
-    return (images - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1)
 
 
 @torch.no_grad()
@@ -21,8 +16,7 @@ def evaluate(
     model: nn.Module,
     split: Split,
     num_classes: int,
-    mean: Tensor,
-    deviation: Tensor,
+    normalization: Normalization,
     *,
     batch_size: int = 256,
     part: tuple[int, int] = (0, 1),
@@ -33,7 +27,7 @@ def evaluate(
         model: a classifier, (B, C, H, W) -> (B, N), or a segmentation, -> (B, N, H, W), in evaluation mode.
         split: the images and their labels, on the device of the model.
         num_classes: N.
-        mean, deviation: (C,), of the images that the model was trained on, scaled to 0 ... 1.
+        normalization: of the images that the model was trained on, on the same device.
         batch_size: images at a time; images of different sizes go one at a time.
         part: (i, k): only every k-th batch from the i-th on, for k processes that share the work.
 
@@ -47,7 +41,7 @@ def evaluate(
         images, labels = split.images[start : start + size], split.labels[start : start + size]
         if size == 1:
             images, labels = images[0][None], labels[0][None]
-        predictions = model(normalize(images.float() / 255, mean, deviation)).argmax(dim=1)
+        predictions = model(normalization(images.float() / 255)).argmax(dim=1)
         matrix.update(predictions, labels)
     return matrix
 
@@ -70,9 +64,8 @@ def evaluate_checkpoint(id_or_folder: str, name: str) -> dict[str, Any]:
             f"{id_or_folder} tells {len(predictor.classes)} classes apart, but {name} has {len(dataset.classes)}."
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    mean, deviation = predictor.mean.to(device), predictor.deviation.to(device)
-    test = dataset.test.to(device)
-    matrix = evaluate(predictor.model.to(device), test, len(dataset.classes), mean, deviation)
+    model, normalization = predictor.model.to(device), predictor.normalization.to(device)
+    matrix = evaluate(model, dataset.test.to(device), len(dataset.classes), normalization)
     return scores(matrix, dataset)
 
 

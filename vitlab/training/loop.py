@@ -31,7 +31,7 @@ from vitlab.data import IGNORE, load
 from vitlab.decoder import upsampled_cross_entropy
 from vitlab.training.batches import Batches, seed_of
 from vitlab.training.checkpoint import read_state, save_state
-from vitlab.training.evaluation import evaluate, main_score, normalize, scores
+from vitlab.training.evaluation import evaluate, main_score, scores
 from vitlab.training.log import append_to_log, read_log, write_log
 from vitlab.training.optimization import learning_rate_factor, parameter_groups, update_average
 from vitlab.training.recipe import Recipe, TrainingError, as_content, augmentation_of, build_model
@@ -59,7 +59,7 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> 
     rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     with accelerator.main_process_first():  # one process downloads, the others find it there
         dataset = load(**recipe.data)
-    mean, deviation = (x.to(device) for x in dataset.mean_and_deviation())
+    normalization = dataset.normalization().to(device)
     dataset = replace(dataset, train=dataset.train.to(device), test=dataset.test.to(device))
     batches = Batches(recipe, dataset, augmentation_of(recipe, dataset), rank, processes)
 
@@ -85,7 +85,7 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> 
                 group["lr"] = group["peak_lr"] * factor
 
             images, targets = batches(step)
-            loss = loss_of(forward(normalize(images, mean, deviation), **small), targets, accelerator)
+            loss = loss_of(forward(normalization(images), **small), targets, accelerator)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(model.parameters(), recipe.clip)
             optimizer.step()
@@ -104,7 +104,7 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> 
                     f"learning rate (--lr {recipe.lr / 3:.1g}) or more warmup_steps, in another folder."
                 )
             if done % recipe.evaluate_every == 0 or done == recipe.steps:
-                matrix = evaluate(average, dataset.test, len(dataset.classes), mean, deviation, part=(rank, processes))
+                matrix = evaluate(average, dataset.test, len(dataset.classes), normalization, part=(rank, processes))
                 matrix.counts = accelerator.reduce(matrix.counts.to(device), "sum").cpu()
                 report |= scores(matrix, dataset)
                 progress.set_postfix_str("{} {:.4f}".format(*main_score(report)))
@@ -117,7 +117,7 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> 
                     save_state(folder, model, average, optimizer.optimizer, meta)
                     saved = time.monotonic()
     if rank == 0:
-        finish(folder, recipe, dataset, average, mean, deviation, processes)
+        finish(folder, recipe, dataset, average, normalization, processes)
     accelerator.wait_for_everyone()
     return read_metrics(folder)
 

@@ -8,9 +8,9 @@ from statistics import stdev
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from vitlab.data import Dataset
+from vitlab.data import Dataset, Normalization
 from vitlab.files import write_json
 from vitlab.pretrained.model import PublishedModel
 from vitlab.pretrained.predictor import save_predictor
@@ -27,14 +27,13 @@ def finish(
     recipe: Recipe,
     dataset: Dataset,
     average: nn.Module,
-    mean: Tensor,
-    deviation: Tensor,
+    normalization: Normalization,
     processes: int,
 ) -> None:
     """Write metrics.json, curves.png and model/ from the log and the last average of the weights."""
     lines = read_log(folder)
     score, _ = main_score(lines[-1])
-    device = mean.device
+    device = normalization.mean.device
     results = {name: value for name, value in lines[-1].items() if name.startswith("test_")}
     metrics = {
         **results,
@@ -51,7 +50,7 @@ def finish(
     }
     draw_curves(lines, folder / CURVES_FILE)
     if isinstance(average, PublishedModel):  # a U-Net has no published form
-        save_predictor(folder / MODEL_FOLDER, average.cpu(), dataset, mean.cpu(), deviation.cpu())
+        save_predictor(folder / MODEL_FOLDER, average.cpu(), dataset, normalization.to("cpu"))
     write_json(folder / METRICS_FILE, metrics)
 
 
