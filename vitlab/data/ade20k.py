@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
+from vitlab.ade20k import shift_labels
 from vitlab.data.dataset import IGNORE, Card, DataError, Dataset, Split
 from vitlab.data.download import (
     NoRangesError,
@@ -305,7 +306,7 @@ def _shift(mask: Image.Image, name: str) -> np.ndarray:
         raise DataError(f"the annotation of {name} has the mode {mask.mode}, but one byte a pixel is wanted.")
     if labels.max() > len(CLASSES):
         raise DataError(f"the annotation of {name} has the label {labels.max()}, but {len(CLASSES)} is the last.")
-    return np.where(labels == 0, IGNORE, labels - 1).astype(np.uint8)
+    return shift_labels(torch.from_numpy(labels)).numpy()
 
 
 def _most_frequent(train: Split, count: int) -> list[int]:

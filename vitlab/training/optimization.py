@@ -5,32 +5,20 @@ Papers: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019 (Ad
 (layer-wise decay); Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992.
 """
 
-import math
 from typing import Any
 
 import torch
 from torch import nn
 
 from vitlab.encoder import EncoderBlock
-from vitlab.training.recipe import Recipe
+from vitlab.training.recipe import SCHEDULES, Recipe
 
 HEADS = ("head.", "pooler.", "decoder.")
 
 
 def learning_rate_factor(step: int, recipe: Recipe) -> float:
-    """What the learning rate is multiplied with in a step: from 0 up to 1 in a line, then down to 0.
-
-        (step + 1) / warmup                        while it warms up
-        (1 + cos(π t)) / 2,  or  1 - t             afterwards: "cosine", or "poly" with power 1
-
-    where t runs from 0 to 1 over the steps that are left.
-
-    Source: Xie et al., "SegFormer", 2021, section 4.1 (poly); Dosovitskiy et al., 2021, appendix B (warm-up, cosine).
-    """
-    if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
-    t = (step - recipe.warmup_steps) / (recipe.steps - recipe.warmup_steps)
-    return (1 + math.cos(math.pi * t)) / 2 if recipe.schedule == "cosine" else 1 - t
+    """What the peak of every learning rate is multiplied with in a step: the recipe's schedule, with the peak 1."""
+    return SCHEDULES[recipe.schedule](step, recipe.steps, recipe.warmup_steps, 1.0)
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from vitlab.ade20k import poly_learning_rate
+from vitlab.cifar import learning_rate
 from vitlab.data import NAMES as DATA_NAMES
 from vitlab.data import Dataset
 from vitlab.pretrained import load_pretrained
@@ -20,6 +22,7 @@ from vitlab.training.augment import ImageAugmentation, MaskAugmentation
 
 RECIPES = Path(__file__).parent / "recipes"
 KINDS = PUBLISHED_KINDS | {"UNet": UNet}
+SCHEDULES = {"cosine": learning_rate, "poly": poly_learning_rate}
 
 
 class TrainingError(Exception):
@@ -136,8 +139,8 @@ def make_recipe(content: dict[str, Any], source: str, **changes) -> Recipe:
         raise TrainingError(
             f"{source}: warmup_steps is {recipe.warmup_steps}, but it must be from 0 to below the {recipe.steps} steps."
         )
-    if recipe.schedule not in ("cosine", "poly"):
-        raise TrainingError(f'{source}: schedule is {recipe.schedule!r}, but it must be "cosine" or "poly".')
+    if recipe.schedule not in SCHEDULES:
+        raise TrainingError(f"{source}: schedule is {recipe.schedule!r}, but it must be {' or '.join(SCHEDULES)}.")
     return recipe
 
 

@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from vitlab.cifar import mixup, mixup_targets
+
 
 def rectangle(top: Tensor, left: Tensor, height: Tensor, width: Tensor, size: tuple[int, int]) -> Tensor:
     """Which pixels lie in a rectangle, all (B,) and in pixels: (B, 1, H, W), true or false."""
@@ -86,13 +88,9 @@ def mix(images: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tenso
     """
     if len(images) % 2:
         raise ValueError(f"images are mixed in pairs, but there are {len(images)} in this process: make it even.")
+    partner = torch.arange(len(images), device=images.device) ^ 1  # (B,): 1, 0, 3, 2, ...
     lam = weights.mean(dim=(2, 3))  # (B, 1)
-    return torch.lerp(swap(images), images, weights), torch.lerp(swap(targets), targets, lam)
-
-
-def swap(x: Tensor) -> Tensor:
-    """Exchange the rows 2k and 2k + 1: (B, ...) -> (B, ...)."""
-    return x[torch.arange(len(x), device=x.device) ^ 1]
+    return mixup(images, targets, weights, partner), mixup_targets(targets, lam, partner)
 
 
 def smooth(targets: Tensor, smoothing: float) -> Tensor:

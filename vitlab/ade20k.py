@@ -1,0 +1,77 @@
+"""Training a segmentation: labels that can be ignored, the loss of a pixel, the learning rate of every step.
+
+Lecture: "Training"; "SegFormer Decoder (All-MLP Head)", step 4.
+Papers: Zhou et al., "Scene Parsing through ADE20K Dataset", 2017; Xie et al., "SegFormer", 2021, section 4.1.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def shift_labels(labels: Tensor) -> Tensor:
+    """From the labels in ADE20K's files to the numbers of classes.
+
+        0, no class  ->  255, which is ignored
+        1 ... 150    ->  0 ... 149
+        255          ->  255
+
+    Args:
+        labels: (B, H, W) in uint8.
+
+    Returns:
+        (B, H, W) in uint8.
+
+    Source: Zhou et al.; Xie et al., section 4.1.
+    """
+    ignored = (labels == 0) | (labels == 255)
+    classes = labels - 1  # in uint8, 0 - 1 is 255
+    return torch.where(ignored, 255, classes)
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    """The mean cross-entropy over the pixels that count, after upsampling to their number.
+
+        L = -1/|V| Σ_{p in V} log softmax(upsample(logits))_{p, labels_p},    V = the pixels that are not ignored
+
+    `SegFormer.loss` is the same number in a fraction of the memory.
+
+    Args:
+        logits: (B, N, h, w), a score for each class.
+        labels: (B, H, W), integers.
+        ignore_index: the label of pixels that do not count.
+
+    Returns:
+        L, a number; not a number where every pixel is ignored.
+
+    Source: lecture, "SegFormer Decoder (All-MLP Head)", step 4, and "Training".
+    """
+    upsampled = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)  # (B, N, H, W)
+    log_p = upsampled.log_softmax(dim=1)  # (B, N, H, W)
+    counted = labels != ignore_index  # (B, H, W)
+    classes = torch.where(counted, labels, 0).long()  # (B, H, W), with some class where none counts
+    losses = -log_p.gather(1, classes[:, None])[:, 0]  # (B, 1, H, W) -> (B, H, W)
+    return losses[counted].mean()
+
+
+def poly_learning_rate(step: int, steps: int, warmup_steps: int, peak: float) -> float:
+    """The learning rate of a step: up to the peak in a straight line, and in another one down to 0.
+
+        peak · (step + 1) / warmup_steps                  while step < warmup_steps
+        peak · (1 - t)                                    afterwards
+
+    where t runs from 0 to 1 over the steps that are left. It is called poly because 1 - t can have a power; SegFormer's
+    is 1.
+
+    Args:
+        step: from 0.
+        steps: how many there are, more than `warmup_steps`.
+        warmup_steps: how many of them the way up takes; 0 for none.
+        peak: the highest learning rate.
+
+    Source: Xie et al., section 4.1.
+    """
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    return peak * (1 - t)
