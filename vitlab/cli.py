@@ -53,7 +53,9 @@ def train(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Another random beginning. [default: the recipe's]")] = None,
-    steps: Annotated[int | None, typer.Option(help="More or fewer updates of the weights.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="More or fewer updates of the weights; the warm-up keeps its share of them.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images an update; fewer need less memory.")] = None,
     lr: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
 ) -> None:

@@ -329,6 +329,31 @@ def test_a_wrong_recipe_is_explained(old, new, sentence, tmp_path):
         train(read_recipe(str(path)), tmp_path / "run")
 
 
+def test_with_other_steps_the_warm_up_keeps_its_share():
+    whole = read_recipe("digits")
+    assert (whole.steps, whole.warmup_steps) == (1000, 100)
+    for steps, warmup_steps in ((50, 5), (9, 0), (1, 0), (3000, 300)):
+        assert read_recipe("digits", steps=steps).warmup_steps == warmup_steps
+    assert read_recipe("digits", steps=50, warmup_steps=7).warmup_steps == 7
+    assert read_recipe("digits", steps=None, lr=1.0).warmup_steps == 100
+    with pytest.raises(TrainingError, match="warmup_steps is 60, but it must be from 0 to below the 50 steps"):
+        read_recipe("digits", steps=50, warmup_steps=60)
+    with pytest.raises(TrainingError, match="steps is 0, but it must be above 0"):
+        read_recipe("digits", steps=0)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_can_be_shortened(name):
+    assert read_recipe(name, steps=2).steps == 2
+
+
+def test_the_command_trains_the_digits_for_fifty_steps(tmp_path):
+    done = CliRunner().invoke(app, ["train", "digits", "--steps", "50", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    rates = {line["step"]: line["lr"] for line in read_log(tmp_path)}
+    assert len(rates) == 50 and max(rates.values()) == rates[5] == rates[6] == 2e-3
+
+
 def test_every_recipe_of_the_package_can_be_read():
     for name in recipe_names():
         assert read_recipe(name).name == name

@@ -94,7 +94,8 @@ def read_recipe(name_or_path: str, **changes) -> Recipe:
 
     Args:
         name_or_path: one of `recipe_names()`, or the path of a TOML file.
-        changes: fields to set otherwise.
+        changes: fields to set otherwise. With other `steps`, the warm-up takes the same share of them as before, unless
+            it is set as well.
 
     Raises:
         TrainingError: if there is none, or the file is not a recipe.
@@ -131,7 +132,10 @@ def make_recipe(content: dict[str, Any], source: str, **changes) -> Recipe:
     for table, key in (("data", "name"), ("model", "kind")):
         if key not in content[table]:
             raise TrainingError(f"{source}: [{table}] has no {key!r}.")
-    recipe = replace(Recipe(**content), **{name: value for name, value in changes.items() if value is not None})
+    recipe, changes = Recipe(**content), {name: value for name, value in changes.items() if value is not None}
+    if "steps" in changes and recipe.steps > 0:  # the warm-up keeps its share of them
+        changes = {"warmup_steps": recipe.warmup_steps * changes["steps"] // recipe.steps} | changes
+    recipe = replace(recipe, **changes)
     for name in ("steps", "batch_size", "lr", "evaluations"):
         if getattr(recipe, name) <= 0:
             raise TrainingError(f"{source}: {name} is {getattr(recipe, name)}, but it must be above 0.")
