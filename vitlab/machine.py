@@ -1,8 +1,13 @@
-"""What machine this is: asked here, and only once."""
+"""What machine this is, asked here and only once; and where a result comes from, for whoever reads it later."""
 
 import platform
+import subprocess
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import torch
 
 
 @cache
@@ -23,3 +28,18 @@ def processor() -> str:
 def is_intel() -> bool:
     """Whether Intel made the processor."""
     return "Intel" in (_cpuinfo().get("vendor_id") or platform.processor())
+
+
+def provenance(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The device that computed a result, the versions, the commit of this package and the date."""
+    repository = Path(__file__).parent
+    git = ["git", "-C", str(repository), "describe", "--always", "--dirty", "--exclude", "*"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit or "unknown",
+        "date": datetime.now(UTC).date().isoformat(),
+    }

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from vitlab.bench.measurement import device, flop_of_forward, machine_rates, resident
 from vitlab.data import Dataset, load
 from vitlab.files import write_json
-from vitlab.provenance import provenance
+from vitlab.machine import provenance
 from vitlab.training.log import read_log
 from vitlab.training.loop import train
 from vitlab.training.recipe import Recipe, TrainingError, build_model

@@ -26,8 +26,8 @@ from torch.nn import functional as F
 
 from vitlab.bench.measurement import DTYPES, device, flop_of_forward, machine_rates, resident, seconds
 from vitlab.files import write_json
+from vitlab.machine import provenance
 from vitlab.mit import CONFIGS as MIT_CONFIGS
-from vitlab.provenance import provenance
 from vitlab.segformer import CONFIGS as SEGFORMER_CONFIGS
 from vitlab.segformer import SegFormer
 from vitlab.vit import ViT

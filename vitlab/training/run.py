@@ -12,9 +12,9 @@ from torch import nn
 
 from vitlab.data import Dataset, Normalization
 from vitlab.files import write_json
+from vitlab.machine import provenance
 from vitlab.pretrained.model import PublishedModel
 from vitlab.pretrained.predictor import save_predictor
-from vitlab.provenance import provenance
 from vitlab.training.evaluation import main_score
 from vitlab.training.log import draw_curves, read_log
 from vitlab.training.recipe import Recipe, TrainingError, as_content
