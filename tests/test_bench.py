@@ -8,6 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from vitlab.bench import models
+from vitlab.bench.measurement import MeasurementError, alone
 from vitlab.cli import app
 
 RATES = {"matrix_flop_per_s": 1e12, "copy_bytes_per_s": 1e10}
@@ -17,7 +18,7 @@ RATES = {"matrix_flop_per_s": 1e12, "copy_bytes_per_s": 1e10}
 def made_up(monkeypatch):
     """ViT only; every round of vitlab takes 1 s and of the others 3 s, and their memory is 1 and 4 bytes."""
     monkeypatch.setattr(models, "MODELS", {"ViT-B/16": 224})
-    monkeypatch.setattr(models, "alone", lambda expression: eval(expression, vars(models)))  # here, as made up
+    monkeypatch.setattr(models, "alone", lambda function, *arguments, **_: function(*arguments))
     monkeypatch.setattr(models, "machine_rates", lambda: RATES)
     monkeypatch.setattr(models, "task", lambda model, name, mode: (None, lambda: name))
     monkeypatch.setattr(models, "seconds", lambda work: 1.0 if work() == "vitlab" else 3.0)
@@ -82,10 +83,25 @@ def test_every_implementation_is_built_with_the_same_number_of_parameters():
 
 
 def test_each_measurement_has_a_process_of_its_own():
-    assert models.alone("os.getpid()") != os.getpid()
-    assert models.alone("peak_memory('SegFormer-B0', 'vitlab', 'inference')") > 10e6
+    assert alone(os.getpid) != os.getpid()
+    assert alone(os.getenv, "ASKED", ASKED="for") == "for"
+    assert alone(models.peak_memory, "SegFormer-B0", "vitlab", "inference") > 10e6
 
 
 def test_a_measurement_that_fails_says_which():
-    with pytest.raises(RuntimeError, match=r"peak_memory\('SegFormer-B9', .*\) could not be measured: .*B9"):
-        models.alone("peak_memory('SegFormer-B9', 'vitlab', 'inference')")
+    with pytest.raises(MeasurementError, match=r"peak_memory\('SegFormer-B9', .*\) could not be measured: .*B9"):
+        alone(models.peak_memory, "SegFormer-B9", "vitlab", "inference")
+    with pytest.raises(MeasurementError, match=r"abort\(\) could not be measured: .+"):
+        alone(os.abort)
+
+
+def test_the_loop_is_measured_beside_a_plain_one(tmp_path):
+    done = CliRunner().invoke(app, ["bench-loop", "digits", "--steps", "6", "--rounds", "1", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    written = json.loads((tmp_path / "loop.json").read_text())
+    rates = {name: runs[0]["images_per_second"] for name, runs in written["loops"].items()}
+    assert written["speed_ratio"] == pytest.approx(rates["vitlab"] / rates["plain"])
+    assert written["recipe"]["augmentation"] == {"crop_padding": 1}
+    assert 0 < written["matrix_share"]["vitlab"] < 1
+    done = CliRunner().invoke(app, ["bench-loop", "shapes", "--out", str(tmp_path)])
+    assert done.exit_code == 1 and "choose another" in done.output

@@ -29,13 +29,14 @@ def main() -> None:
 @contextmanager
 def faults_in_a_sentence() -> Iterator[None]:
     """Print what a user can put right as one sentence, without a traceback."""
+    from vitlab.bench.measurement import MeasurementError
     from vitlab.data import DataError
     from vitlab.pretrained import CheckpointError
     from vitlab.training import TrainingError
 
     try:
         yield
-    except (DataError, CheckpointError, TrainingError) as error:
+    except (DataError, CheckpointError, TrainingError, MeasurementError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
 
@@ -179,9 +180,10 @@ def bench(
 
     Where there is a GPU it is measured, in bfloat16, with and without torch.compile; the files are throughput-gpu.*.
     """
-    from vitlab.bench import models
+    with faults_in_a_sentence():
+        from vitlab.bench import models
 
-    models.run(out, rounds, say=typer.echo)
+        models.run(out, rounds, say=typer.echo)
 
 
 @app.command()

@@ -436,15 +436,3 @@ def test_without_arguments_the_digits_are_trained(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "train", instead)
     assert CliRunner().invoke(app, ["train"]).exit_code == 0
     assert trained == [(read_recipe("digits"), Path("runs/digits"))]
-
-
-def test_the_loop_is_measured_beside_a_plain_one(tmp_path):
-    done = CliRunner().invoke(app, ["bench-loop", "digits", "--steps", "6", "--rounds", "1", "--out", str(tmp_path)])
-    assert done.exit_code == 0, done.output
-    written = json.loads((tmp_path / "loop.json").read_text())
-    rates = {name: runs[0]["images_per_second"] for name, runs in written["loops"].items()}
-    assert written["speed_ratio"] == pytest.approx(rates["vitlab"] / rates["plain"])
-    assert written["recipe"]["augmentation"] == {"crop_padding": 1}
-    assert 0 < written["matrix_share"]["vitlab"] < 1
-    done = CliRunner().invoke(app, ["bench-loop", "shapes", "--out", str(tmp_path)])
-    assert done.exit_code == 1 and "choose another" in done.output

@@ -6,9 +6,6 @@ has a process of its own, and they take turns. How much of the machine's matrix 
 gain.
 """
 
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,7 +20,7 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from vitlab.bench.measurement import device, flop_of_forward, machine_rates, resident
+from vitlab.bench.measurement import alone, device, flop_of_forward, machine_rates, resident
 from vitlab.data import Dataset, load
 from vitlab.files import write_json
 from vitlab.machine import provenance
@@ -97,21 +94,14 @@ def ours(recipe: Recipe) -> float:
 LOOPS = {"vitlab": ours, "plain": plain}
 
 
-def in_a_process(loop: str, recipe: Recipe) -> dict[str, float]:
-    """Images a second and the peak of the memory of one run."""
-    program = "import json, sys; from vitlab.bench import loops; loops.report(*json.loads(sys.argv[1]))"
-    command = [sys.executable, "-c", program, json.dumps([loop, asdict(recipe)])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise TrainingError(f"the loop {loop} could not be measured: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout.splitlines()[-1])
+def one_run(loop: str, recipe: dict[str, Any]) -> dict[str, float | None]:
+    """Images a second and the peak of the memory, in a process of its own: see `alone`.
 
-
-def report(loop: str, recipe: dict[str, Any]) -> None:
-    """What `in_a_process` runs in its process. The plain loop's two workers have more memory of their own."""
+    The plain loop's two workers have more memory of their own.
+    """
     rate = LOOPS[loop](Recipe(**recipe))
     gpu = torch.cuda.max_memory_allocated() if device() == "cuda" else None
-    print(json.dumps({"images_per_second": rate, "peak_memory_bytes": resident("VmHWM"), "peak_gpu_memory_bytes": gpu}))
+    return {"images_per_second": rate, "peak_memory_bytes": resident("VmHWM"), "peak_gpu_memory_bytes": gpu}
 
 
 def flop_of_an_image(recipe: Recipe, dataset: Dataset) -> int:
@@ -130,7 +120,8 @@ def run(recipe: Recipe, path: Path, rounds: int, say: Callable[[str], None] = pr
         rounds: how often each loop takes its turn.
 
     Raises:
-        TrainingError: if the recipe is of a segmentation, or a loop fails.
+        TrainingError: if the recipe is of a segmentation.
+        MeasurementError: if a loop fails.
     """
     dataset = load(**recipe.data)
     if dataset.is_segmentation:
@@ -140,7 +131,7 @@ def run(recipe: Recipe, path: Path, rounds: int, say: Callable[[str], None] = pr
     results: dict[str, list[dict[str, float]]] = {name: [] for name in LOOPS}
     for i in range(rounds):
         for name in LOOPS if i % 2 == 0 else reversed(LOOPS):
-            results[name].append(in_a_process(name, recipe))
+            results[name].append(alone(one_run, name, asdict(recipe)))
             say(f"{name}: {results[name][-1]['images_per_second']:.0f} images/s")
     least = flop_of_an_image(recipe, dataset) / machine_rates()["matrix_flop_per_s"]  # seconds an image
     rates = {name: [result["images_per_second"] for result in each] for name, each in results.items()}

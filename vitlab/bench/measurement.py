@@ -1,5 +1,9 @@
 """How it is measured: time, memory and operations, and what the machine itself can do."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +21,37 @@ DTYPES = {"cpu": torch.float32, "cuda": torch.bfloat16}  # of the products; weig
 def device() -> str:
     """What is measured: the GPU, else the processor."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class MeasurementError(Exception):
+    """Something could not be measured; the sentence says what, and why."""
+
+
+def alone(function: Callable, *arguments: Any, **environment: str) -> Any:
+    """What a function gives in a fresh process, where no other model has run before.
+
+    That matters: the C library's allocator remembers the largest tensors it has seen, and serves later ones faster.
+
+    Args:
+        function: of a module, by whose name the process finds it.
+        arguments: its arguments; they and the result are what JSON can hold.
+        environment: variables that the process shall have besides this one's.
+
+    Raises:
+        MeasurementError: if the process fails.
+    """
+    program = (
+        "import json, sys; from importlib import import_module; module, name, arguments = json.loads(sys.argv[1]); "
+        "print(json.dumps(getattr(import_module(module), name)(*arguments)))"
+    )
+    call = json.dumps([function.__module__, function.__name__, arguments])
+    command, variables = [sys.executable, "-c", program, call], os.environ | environment
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    if done.returncode:
+        what = f"{function.__name__}({', '.join(map(repr, arguments))})"
+        why = done.stderr.strip() or f"its process ended with {done.returncode}"
+        raise MeasurementError(f"{what} could not be measured: {why.splitlines()[-1]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def seconds(work: Callable[[], Any]) -> float:

@@ -11,10 +11,6 @@ Where there is a GPU it is what is measured: larger batches, products in bfloat1
 
 import importlib
 import importlib.util
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median, quantiles
@@ -24,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitlab.bench.measurement import DTYPES, device, flop_of_forward, machine_rates, resident, seconds
+from vitlab.bench.measurement import DTYPES, alone, device, flop_of_forward, machine_rates, resident, seconds
 from vitlab.files import write_json
 from vitlab.machine import provenance
 from vitlab.mit import CONFIGS as MIT_CONFIGS
@@ -142,19 +138,6 @@ def floor(model: str, mode: str, rates: dict[str, float]) -> dict[str, float]:
     return {"flop": flop, "bytes": moved, "seconds": least}
 
 
-def alone(expression: str) -> Any:
-    """What an expression about this module gives in a fresh process, where no other model has run before.
-
-    That matters: the C library's allocator remembers the largest tensors it has seen, and serves later ones faster.
-    """
-    program = f"import json; from vitlab.bench import models; print(json.dumps(models.{expression}))"
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{expression} could not be measured: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def peak_memory(model: str, implementation: str, mode: str) -> int:
     """Bytes that two rounds need beyond what the process had before the model was built.
 
@@ -190,7 +173,7 @@ def measure(model: str, mode: str, rounds: int) -> dict[str, Any]:
         results[name] = {
             "seconds": {"median": middle, "quartiles": [low, high]},
             "images_per_second": batch / middle,
-            "peak_memory_bytes": alone(f"peak_memory({model!r}, {name!r}, {mode!r})"),
+            "peak_memory_bytes": alone(peak_memory, model, name, mode, HF_HUB_OFFLINE="1"),
             "fraction_of_floor": least["seconds"] / middle,
         }
     ours, theirs = results["vitlab"], results["transformers"]
@@ -230,7 +213,7 @@ def run(folder: Path, rounds: int, say: Callable[[str], None] = print) -> dict[s
     rows = []
     for model in MODELS:
         for mode in MODES:
-            rows.append(alone(f"measure({model!r}, {mode!r}, {rounds})"))
+            rows.append(alone(measure, model, mode, rounds, HF_HUB_OFFLINE="1"))
             say(line(rows[-1]))
     results = {"where": where(), "rows": rows}
     path = folder / ("throughput.json" if device() == "cpu" else "throughput-gpu.json")
