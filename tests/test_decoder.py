@@ -5,7 +5,14 @@ import torch
 from support.parity import assert_forms_agree, perturb
 from torch.nn import functional as F
 
-from vitlab.decoder import AllMLPDecoder, upsample, upsampled_cross_entropy
+from vitlab.decoder import (
+    AllMLPDecoder,
+    all_mlp_decoder,
+    fused_decoder,
+    project_and_upsample,
+    upsample,
+    upsampled_cross_entropy,
+)
 from vitlab.fast.upsampling import NUMBERS_AT_A_TIME, rows_below, upsampling_matrix
 
 
@@ -117,3 +124,42 @@ def test_the_loss_of_half_precision_logits_is_computed_in_float32():
     loss = upsampled_cross_entropy(logits, labels)
     torch.testing.assert_close(loss, F.cross_entropy(upsample(logits.float(), (16, 16)), labels))
     assert torch.autograd.grad(loss, logits)[0].dtype == torch.bfloat16
+
+
+# ---- The functions that a chapter teaches.
+
+
+def decoder_parameters(decoder: AllMLPDecoder) -> dict[str, torch.Tensor]:
+    """The decoder's weights as the functions take them: maps in the lecture's order, and BN as its scale and shift."""
+    norm = decoder.norm
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    W = torch.cat(decoder.fuse.weight.T.chunk(len(decoder.project))[::-1])
+    p = {"W": W * scale, "b": norm.bias - scale * norm.running_mean}
+    p |= {"W_head": decoder.classify.weight.T, "b_head": decoder.classify.bias}
+    for i, L_i in enumerate(decoder.project, start=1):
+        p |= {f"L_{i}": L_i.weight.T, f"b_{i}": L_i.bias}
+    return p
+
+
+@pytest.mark.parametrize("H, W", [(8, 16), (11, 18)])
+def test_both_functions_compute_what_the_module_computes(H, W):
+    decoder = perturb(AllMLPDecoder((4, 6, 10, 8), 12, 5).double())
+    p, features = decoder_parameters(decoder), pyramid((4, 6, 10, 8), H, W)
+    torch.testing.assert_close(all_mlp_decoder(features, p), decoder(features))
+    torch.testing.assert_close(fused_decoder(features, p), decoder(features))
+
+
+def test_the_fused_function_never_makes_a_tensor_of_more_than_c_channels_of_full_size():
+    sizes = {}
+    p = decoder_parameters(AllMLPDecoder((4, 6, 10, 8), 12, 5))
+    for function in (all_mlp_decoder, fused_decoder):
+        with LargestTensor() as largest:
+            function(pyramid((4, 6, 10, 8), 16, 16, torch.float32), p)
+        sizes[function.__name__] = largest.numel
+    assert sizes == {"all_mlp_decoder": 2 * 4 * 12 * 16 * 16, "fused_decoder": 2 * 12 * 16 * 16}
+
+
+def test_a_projected_map_is_upsampled_channel_by_channel():
+    F_i, L, b = torch.randn(2, 6, 3, 4), torch.randn(6, 5), torch.randn(5)
+    expected = F.interpolate(F.conv2d(F_i, L.T[:, :, None, None], b), (9, 10), mode="bilinear")
+    torch.testing.assert_close(project_and_upsample(F_i, L, b, (9, 10)), expected, rtol=1e-4, atol=1e-5)

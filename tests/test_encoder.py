@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from support.parity import numbers_kept, perturb, value_and_gradients
+from support.parity import block_parameters, numbers_kept, perturb, value_and_gradients
 from torch import nn
 
-from vitlab.encoder import Encoder, EncoderBlock, drop_path, drop_path_rates
+from vitlab.encoder import Encoder, EncoderBlock, drop_path, drop_path_rates, encoder, encoder_block
 from vitlab.fast.class_token import class_token
 
 
@@ -102,3 +102,19 @@ def test_attention_maps_are_those_of_the_blocks():
     Z_1 = encoder.blocks[0](Z)
     torch.testing.assert_close(maps[1], second.attention.attention_maps(second.norm_1(Z_1)))
     torch.testing.assert_close(maps[0].sum(-1), torch.ones(2, 2, 5))
+
+
+def test_the_functions_compute_what_the_modules_compute_in_value_and_gradient():
+    module = perturb(Encoder(3, 12, 3, 20).double())
+    blocks = [block_parameters(block) for block in module.blocks]
+    Z = torch.randn(2, 5, 12, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(encoder_block(Z, blocks[0], 3), module.blocks[0](Z))
+    variables = [
+        v
+        for name, v in [("Z", Z), *module.named_parameters()]
+        if not name.endswith(("query.bias", "key.bias", "value.bias", "output.bias"))
+    ]
+    ours = value_and_gradients(lambda Z: encoder(Z, blocks, module.norm.gamma, module.norm.beta, 3), [Z], variables)
+    expected = value_and_gradients(module, [Z], variables)
+    for mine, other in zip(ours, expected, strict=True):
+        torch.testing.assert_close(mine, other)

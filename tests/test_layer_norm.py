@@ -4,7 +4,7 @@ import torch
 from support.parity import assert_forms_agree
 from torch.nn import functional as F
 
-from vitlab.layer_norm import LayerNorm, layer_norm
+from vitlab.layer_norm import LayerNorm, layer_norm, normalize_tokens
 
 
 def test_every_token_gets_mean_0_and_variance_1():
@@ -25,3 +25,8 @@ def test_equal_features_divide_by_epsilon_and_not_by_0():
 
 def test_the_module_s_two_forms_agree_in_value_and_gradient():
     assert_forms_agree(LayerNorm(12, eps=1e-3), torch.randn(2, 5, 12))
+
+
+def test_normalized_tokens_are_those_before_scale_and_shift():
+    x = 5 + 3 * torch.randn(2, 5, 12, dtype=torch.float64)
+    torch.testing.assert_close(normalize_tokens(x, 0.1), F.layer_norm(x, (12,), eps=0.1))

@@ -4,7 +4,7 @@ import torch
 from support.parity import assert_forms_agree, numbers_kept, perturb
 from torch.nn import functional as F
 
-from vitlab.mix_ffn import MixFeedForward, depthwise_convolution
+from vitlab.mix_ffn import MixFeedForward, depthwise_convolution, mix_ffn
 
 
 def test_the_depthwise_convolution_equals_pytorch_s():
@@ -13,6 +13,15 @@ def test_the_depthwise_convolution_equals_pytorch_s():
     torch.testing.assert_close(
         depthwise_convolution(X, kernel, bias), expected.permute(0, 2, 3, 1), rtol=1e-4, atol=1e-5
     )
+
+
+def test_the_function_is_pytorch_s_layers_one_after_another():
+    X, kernel = torch.randn(2, 4, 5, 6), torch.randn(20, 1, 3, 3)
+    W_1, b_1, bias, W_2, b_2 = (torch.randn(*shape) for shape in ((6, 20), (20,), (20,), (20, 6), (6,)))
+    hidden = F.linear(X, W_1.T, b_1).permute(0, 3, 1, 2)
+    activated = F.gelu(F.conv2d(hidden, kernel, bias, padding=1, groups=20)).permute(0, 2, 3, 1)
+    ours = mix_ffn(X, W_1, b_1, kernel[:, 0].permute(1, 2, 0), bias, W_2, b_2)
+    torch.testing.assert_close(ours, F.linear(activated, W_2.T, b_2), rtol=1e-4, atol=1e-3)
 
 
 def test_equal_tokens_come_out_different_at_the_border_only():

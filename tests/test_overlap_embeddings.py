@@ -3,9 +3,10 @@
 import pytest
 import torch
 from support.parity import assert_forms_agree
+from torch.nn import functional as F
 
 from vitlab.embeddings import patchify
-from vitlab.overlap_embeddings import OverlapEmbeddings, overlapping_patches
+from vitlab.overlap_embeddings import OverlapEmbeddings, embed_overlapping_patches, output_size, overlapping_patches
 
 
 def test_a_patch_holds_its_pixels_and_zeros_beyond_the_border():
@@ -35,3 +36,22 @@ def test_the_two_forms_agree_in_value_and_gradient(kernel_size, stride):
 def test_another_number_of_channels_is_named():
     with pytest.raises(ValueError, match="have 4 channels, but this model was made for 3"):
         OverlapEmbeddings(3, 6, kernel_size=3, stride=2)(torch.randn(2, 4, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "size, k, s, padding", [(21, 7, 4, 3), (18, 3, 2, 1), (8, 4, 4, 0), (5, 5, 1, 0), (9, 4, 3, 2)]
+)
+def test_the_output_size_is_that_of_a_convolution(size, k, s, padding):
+    features = F.conv1d(torch.zeros(1, 1, size), torch.zeros(1, 1, k), stride=s, padding=padding)
+    assert output_size(size, k, s, padding) == features.shape[-1]
+
+
+@pytest.mark.parametrize("kernel_size, stride", [(7, 4), (3, 2)])
+def test_embedded_patches_are_a_convolution(kernel_size, stride):
+    images, kernel, bias = torch.randn(2, 3, 21, 18), torch.randn(6, 3, kernel_size, kernel_size), torch.randn(6)
+    E = kernel.permute(2, 3, 1, 0).flatten(0, 2)
+    expected = F.conv2d(images, kernel, bias, stride, padding=kernel_size // 2).permute(0, 2, 3, 1)
+    tokens = embed_overlapping_patches(images, E, bias, kernel_size, stride)
+    torch.testing.assert_close(tokens, expected, rtol=1e-4, atol=1e-4)
+    rows, columns = (output_size(side, kernel_size, stride, kernel_size // 2) for side in (21, 18))
+    assert tokens.shape == (2, rows, columns, 6)

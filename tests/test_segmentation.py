@@ -17,6 +17,10 @@ from vitlab.segmentation import (
     SegmenterHead,
     SETRPUPHead,
     UPerNetHead,
+    confusion_matrix,
+    linear_head,
+    mask_scores,
+    mean_iou,
 )
 from vitlab.segmentation.pyramid import pyramid
 from vitlab.vit import ViTConfig
@@ -464,3 +468,34 @@ def test_what_is_predicted_at_ignored_pixels_does_not_matter():
 def test_without_pixels_there_is_no_measure():
     matrix = ConfusionMatrix(3)
     assert all(math.isnan(x) for x in (matrix.mean_iou(), matrix.class_accuracy(), matrix.pixel_accuracy()))
+
+
+# The functions that the chapter teaches
+
+
+def test_the_linear_head_s_function_computes_what_the_head_computes():
+    model = tiny_model("linear")
+    images = torch.randn(2, 3, 32, 48)
+    tokens = model.features(images)[0].flatten(2).transpose(1, 2)  # (B, n, d)
+    classify = model.head.classify
+    torch.testing.assert_close(linear_head(tokens, classify.weight.T, classify.bias, (4, 6), 8), model(images))
+
+
+def test_mask_scores_are_cosines():
+    patches, classes = torch.randn(2, 6, D), torch.randn(2, N, D)
+    expected = F.cosine_similarity(patches[:, :, None], classes[:, None], dim=-1)
+    torch.testing.assert_close(mask_scores(patches, classes), expected)
+
+
+def test_the_confusion_matrix_counts_label_in_the_row_and_prediction_in_the_column():
+    labels, predictions = torch.tensor([[[0, 0, 2, 255]]]), torch.tensor([[[0, 1, 2, 1]]])
+    assert confusion_matrix(predictions, labels, 3, 255).tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    labels[labels == 255] = 1
+    assert confusion_matrix(predictions, labels, 3, ignore_index=0).tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_mean_iou_leaves_out_classes_that_occur_nowhere():
+    counts = torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]])  # IoU 3/4, 4/5, none
+    assert mean_iou(counts).item() == pytest.approx((3 / 4 + 4 / 5) / 2)
+    counts[0, 2] = 2  # called the third class, which never occurs: IoU 3/6, 4/5, 0
+    assert mean_iou(counts).item() == pytest.approx((3 / 6 + 4 / 5 + 0) / 3)

@@ -2,11 +2,16 @@
 
 import pytest
 import torch
-from support.parity import assert_forms_agree, perturb
+from support.parity import assert_forms_agree, perturb, without_biases
 from torch.nn import functional as F
 
 from vitlab.attention import multi_head_self_attention
-from vitlab.sra import SpatialReductionAttention, spatial_reduction
+from vitlab.sra import (
+    SpatialReductionAttention,
+    number_of_scores,
+    spatial_reduction,
+    spatial_reduction_attention,
+)
 
 
 @pytest.mark.parametrize("H, W", [(4, 6), (5, 7)])
@@ -19,19 +24,31 @@ def test_the_reduction_is_a_convolution_with_kernel_and_stride_r(H, W):
 
 def test_without_reduction_it_is_multi_head_self_attention():
     module = perturb(SpatialReductionAttention(6, 2, 1))
-    with torch.no_grad():
-        for layer in (module.query, module.key, module.value, module.output):
-            layer.bias.zero_()
+    weights = without_biases(module)
     X = torch.randn(2, 4, 5, 6)
-    weights = [layer.weight.T for layer in (module.query, module.key, module.value, module.output)]
-    torch.testing.assert_close(
-        module(X).flatten(1, 2), multi_head_self_attention(X.flatten(1, 2), *weights, 2), rtol=1e-4, atol=1e-5
-    )
+    expected = multi_head_self_attention(X.flatten(1, 2), *weights.values(), 2).view(X.shape)
+    torch.testing.assert_close(module(X), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(spatial_reduction_attention(X, weights, 2, 1), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("H, W", [(4, 6), (5, 7)])
+def test_the_function_computes_what_the_module_computes(H, W):
+    module = perturb(SpatialReductionAttention(6, 2, 2))
+    p = without_biases(module) | {
+        "W_S": module.reduction.weight.permute(2, 3, 1, 0).flatten(0, 2),
+        "b_S": module.reduction.bias,
+        "gamma": module.reduction_norm.gamma,
+        "beta": module.reduction_norm.beta,
+    }
+    X = torch.randn(2, H, W, 6)
+    torch.testing.assert_close(spatial_reduction_attention(X, p, 2, 2), module(X), rtol=1e-4, atol=1e-5)
 
 
 def test_there_are_n_squared_over_r_squared_scores():
     module = SpatialReductionAttention(6, 2, 4)
     assert module.reduce(torch.randn(2, 8, 12, 6)).shape == (2, 8 * 12 // 16, 6)
+    assert number_of_scores(8, 12, 4) == (8 * 12) ** 2 // 16
+    assert number_of_scores(9, 15, 4) == 9 * 15 * 2 * 3
 
 
 @pytest.mark.parametrize("R", [1, 2])

@@ -1,11 +1,20 @@
 """ViT: sizes, pooling, other image sizes, bad input, and every way to run it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from support.parity import assert_half_precision_agrees, assert_onnx_agrees, numbers_kept, perturb, value_and_gradients
+from support.parity import (
+    assert_half_precision_agrees,
+    assert_onnx_agrees,
+    block_parameters,
+    numbers_kept,
+    perturb,
+    value_and_gradients,
+)
 
 from vitlab import ViT
-from vitlab.vit import CONFIGS, ViTConfig
+from vitlab.vit import CONFIGS, ViTConfig, vit, vit_parameters
 
 TINY = ViTConfig(depth=2, d=12, num_heads=3, patch_size=8, image_size=(32, 48), num_classes=5)
 
@@ -37,6 +46,31 @@ def test_published_sizes_on_the_meta_device(name):
 def test_all_names_of_the_course_exist():
     vit = {f"ViT-{size}/{P}" for size in ("Ti", "S", "B", "L", "H") for P in (14, 16, 32)}
     assert CONFIGS.keys() == vit | {f"DINO-{size}/{P}" for size in ("S", "B") for P in (8, 16)}
+
+
+def test_the_function_counts_the_parameters_of_the_published_models():
+    for name, parameters in PARAMETERS.items():
+        config = CONFIGS[name]
+        if config.num_classes:
+            assert vit_parameters(config.depth, config.d, config.patch_size, 224, 1000) == parameters
+    assert vit_parameters(2, 12, 8, 32, 5) == sum(p.numel() for p in ViT(replace(TINY, image_size=32)).parameters())
+
+
+def test_the_function_computes_what_the_module_computes():
+    model = perturb(ViT(TINY))
+    p = {
+        "E": model.embeddings.E,
+        "b": model.embeddings.projection.bias,
+        "x_class": model.embeddings.class_embedding,
+        "E_pos": model.embeddings.position_embedding,
+        "blocks": [block_parameters(block) for block in model.encoder.blocks],
+        "gamma": model.encoder.norm.gamma,
+        "beta": model.encoder.norm.beta,
+        "W_head": model.head.weight.T,
+        "b_head": model.head.bias,
+    }
+    images = torch.randn(2, 3, 32, 48)
+    torch.testing.assert_close(vit(images, p, 8, 3), model(images), rtol=1e-4, atol=1e-5)
 
 
 def test_class_scores_come_from_the_class_token():

@@ -30,7 +30,8 @@ def attention_scores(Q: Tensor, K: Tensor) -> Tensor:
     Source: lecture, "Self-Attention: Single Head", step 2.
     """
     d_k = Q.shape[-1]
-    return Q @ K.transpose(-2, -1) / math.sqrt(d_k)  # (..., n, d_k) @ (..., d_k, m) -> (..., n, m)
+    products = Q @ K.transpose(-2, -1)  # (..., n, d_k) @ (..., d_k, m) -> (..., n, m)
+    return products / math.sqrt(d_k)
 
 
 def attention_weights(A: Tensor) -> Tensor:
@@ -47,7 +48,8 @@ def attention_weights(A: Tensor) -> Tensor:
     Source: lecture, "Self-Attention: Single Head", step 3.
     """
     # softmax does not change when a row is shifted; without the shift, exp overflows for large scores.
-    exponentials = torch.exp(A - A.amax(dim=-1, keepdim=True))
+    shifted = A - A.amax(dim=-1, keepdim=True)
+    exponentials = torch.exp(shifted)
     return exponentials / exponentials.sum(dim=-1, keepdim=True)
 
 
@@ -66,7 +68,9 @@ def attention(Q: Tensor, K: Tensor, V: Tensor) -> Tensor:
 
     Source: lecture, "Self-Attention: Single Head", step 4.
     """
-    return attention_weights(attention_scores(Q, K)) @ V  # (..., n, m) @ (..., m, d_v) -> (..., n, d_v)
+    scores = attention_scores(Q, K)  # (..., n, m)
+    weights = attention_weights(scores)  # (..., n, m)
+    return weights @ V  # (..., n, m) @ (..., m, d_v) -> (..., n, d_v)
 
 
 def split_heads(X: Tensor, num_heads: int) -> Tensor:
@@ -110,7 +114,8 @@ def multi_head_self_attention(Z: Tensor, W_Q: Tensor, W_K: Tensor, W_V: Tensor, 
     K = split_heads(Z @ W_K, num_heads)
     V = split_heads(Z @ W_V, num_heads)
     heads = attention(Q, K, V)  # (B, h, n, d_h)
-    return concatenate_heads(heads) @ W_O  # (B, n, d)
+    concatenated = concatenate_heads(heads)  # (B, n, d)
+    return concatenated @ W_O
 
 
 class MultiHeadSelfAttention(nn.Module):
@@ -148,9 +153,10 @@ class MultiHeadSelfAttention(nn.Module):
         heads = F.scaled_dot_product_attention(*QKV)  # (B, h, n, d_h), n x m never stored
         return self.output(concatenate_heads(heads))  # (B, n, d)
 
-    def as_taught(self, Z: Tensor) -> Tensor:
+    def as_taught(self, Z: Tensor, context: Tensor | None = None) -> Tensor:
         """The lecture's form of `forward`, step by step: (B, n, d) -> (B, n, d)."""
-        return self.output(concatenate_heads(attention(*self._queries_keys_values(Z, Z))))
+        QKV = self._queries_keys_values(Z, Z if context is None else context)
+        return self.output(concatenate_heads(attention(*QKV)))
 
     def attention_maps(self, Z: Tensor) -> Tensor:
         """A' of every head: (B, n, d) -> (B, h, n, n)."""

@@ -26,6 +26,82 @@ def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
+def project_and_upsample(F: Tensor, L: Tensor, b: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring a map to C channels, then to another size.
+
+        F̃ = F L + b,    F̂ = up(F̃)
+
+    Args:
+        F: (B, C_i, h, w).
+        L: (C_i, C).
+        b: (C,).
+        size: the new (H, W).
+
+    Returns:
+        (B, C, H, W).
+
+    Source: lecture, "SegFormer Decoder (All-MLP Head)", steps 1 and 2.
+    """
+    tokens = F.permute(0, 2, 3, 1)  # (B, h, w, C_i)
+    projected = tokens @ L + b  # (B, h, w, C)
+    channels_first = projected.permute(0, 3, 1, 2)  # (B, C, h, w)
+    return upsample(channels_first, size)
+
+
+def all_mlp_decoder(features: list[Tensor], p: dict[str, Tensor]) -> Tensor:
+    """Project, upsample, concatenate, fuse and classify.
+
+        F̂_i = up(F_i L_i + b_i)
+        F = ReLU(Concat(F̂_1, ..., F̂_4) W + b)
+        logits = F W_head + b_head
+
+    Args:
+        features: four maps (B, C_i, H_i, W_i), the largest first.
+        p: the parameters: L_1 ... L_4, (C_i, C) each; b_1 ... b_4, (C,) each; W, (4C, C); b, (C,); W_head, (C, N);
+            b_head, (N,).
+
+    Returns:
+        (B, N, H_1, W_1).
+
+    Source: lecture, "SegFormer Decoder (All-MLP Head)", steps 1 to 4. The published models normalize before ReLU.
+    """
+    size = features[0].shape[-2:]
+    upsampled = []
+    for i, F_i in enumerate(features, start=1):
+        upsampled.append(project_and_upsample(F_i, p[f"L_{i}"], p[f"b_{i}"], size))  # (B, C, H_1, W_1)
+    concatenated = torch.cat(upsampled, dim=1)  # (B, 4C, H_1, W_1)
+    tokens = concatenated.permute(0, 2, 3, 1)  # (B, H_1, W_1, 4C)
+    fused = tokens @ p["W"] + p["b"]  # (B, H_1, W_1, C)
+    activated = torch.relu(fused)
+    logits = activated @ p["W_head"] + p["b_head"]  # (B, H_1, W_1, N)
+    return logits.permute(0, 3, 1, 2)  # (B, N, H_1, W_1)
+
+
+def fused_decoder(features: list[Tensor], p: dict[str, Tensor]) -> Tensor:
+    """`all_mlp_decoder` without its large tensors: each map is fused before it is upsampled, and nothing concatenated.
+
+    Projecting and fusing act on channels, upsampling acts on positions with weights that sum to 1: they commute. With
+    W_i the rows of W that belong to map i,
+
+        Concat(up(F_1 L_1 + b_1), ...) W = Σ_i up(F_i L_i W_i + b_i W_i)
+
+    Args, returns: as `all_mlp_decoder`.
+
+    Source: the lecture's steps 1 to 4 in another order.
+    """
+    size = features[0].shape[-2:]
+    blocks = p["W"].chunk(len(features))  # W_1 ... W_4, (C, C) each
+    fused = p["b"][:, None, None]  # (C, 1, 1)
+    for i, (F_i, W_i) in enumerate(zip(features, blocks, strict=True), start=1):
+        L = p[f"L_{i}"] @ W_i  # (C_i, C)
+        b = p[f"b_{i}"] @ W_i  # (C,)
+        fused = fused + project_and_upsample(F_i, L, b, size)  # (B, C, H_1, W_1)
+    activated = torch.relu(fused)
+    tokens = activated.permute(0, 2, 3, 1)  # (B, H_1, W_1, C)
+    logits = tokens @ p["W_head"] + p["b_head"]  # (B, H_1, W_1, N)
+    return logits.permute(0, 3, 1, 2)  # (B, N, H_1, W_1)
+
+
 class AllMLPDecoder(nn.Module):
     """The All-MLP head with learnable weights: `forward` as used, `as_taught` as in the lecture, same parameters.
 
@@ -59,10 +135,12 @@ class AllMLPDecoder(nn.Module):
     def as_taught(self, features: list[Tensor]) -> Tensor:
         """The lecture's form of `forward`: four maps (B, d_i, H_i, W_i) -> (B, num_classes, H_1, W_1)."""
         size = features[0].shape[-2:]
-        projected = [L_i(F_i.movedim(1, -1)).movedim(-1, 1) for L_i, F_i in zip(self.project, features, strict=True)]
-        upsampled = [upsample(F_i, size) for F_i in projected]  # each (B, C, H_1, W_1)
+        upsampled = [
+            project_and_upsample(F_i, L_i.weight.T, L_i.bias, size)
+            for F_i, L_i in zip(features, self.project, strict=True)
+        ]  # each (B, C, H_1, W_1)
         concatenated = torch.cat(upsampled[::-1], dim=1)  # (B, 4C, H_1, W_1)
-        fused = self.fuse(concatenated.movedim(1, -1)).movedim(-1, 1)  # (B, C, H_1, W_1)
+        fused = self.fuse(concatenated.movedim(1, -1)).movedim(-1, 1)  # (B, 4C, H_1, W_1) -> (B, C, H_1, W_1)
         activated = self.dropout(F.relu(self.norm(fused)))
         return self.classify(activated.movedim(1, -1)).movedim(-1, 1)  # (B, num_classes, H_1, W_1)
 

@@ -10,9 +10,57 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vitlab.attention import MultiHeadSelfAttention
-from vitlab.ffn import FeedForward
-from vitlab.layer_norm import LayerNorm
+from vitlab.attention import MultiHeadSelfAttention, multi_head_self_attention
+from vitlab.ffn import FeedForward, ffn
+from vitlab.layer_norm import LayerNorm, layer_norm
+
+EPS = 1e-6  # ε of the LNs of ViT and DINO
+
+
+def encoder_block(Z: Tensor, p: dict[str, Tensor], num_heads: int) -> Tensor:
+    """The pre-LN block: normalize, attend, add; normalize, feed forward, add.
+
+        Z' = Z + MSA(LN(Z))
+        Z_out = Z' + FFN(LN(Z'))
+
+    Args:
+        Z: (B, n, d), the tokens.
+        p: the block's parameters: gamma_1, beta_1, gamma_2, beta_2, (d,) each; W_Q, W_K, W_V, W_O, (d, d) each;
+            W_1, (d, d_ff); b_1, (d_ff,); W_2, (d_ff, d); b_2, (d,).
+        num_heads: h, which divides d.
+
+    Returns:
+        (B, n, d).
+
+    Source: lecture, "Transformer Encoder Block", "Residual Connections". ε is 1e-6, as in ViT.
+    """
+    normalized_1 = layer_norm(Z, p["gamma_1"], p["beta_1"], EPS)
+    attended = multi_head_self_attention(normalized_1, p["W_Q"], p["W_K"], p["W_V"], p["W_O"], num_heads)
+    Z_1 = Z + attended
+    normalized_2 = layer_norm(Z_1, p["gamma_2"], p["beta_2"], EPS)
+    changed = ffn(normalized_2, p["W_1"], p["b_1"], p["W_2"], p["b_2"])
+    return Z_1 + changed
+
+
+def encoder(Z: Tensor, blocks: list[dict[str, Tensor]], gamma: Tensor, beta: Tensor, num_heads: int) -> Tensor:
+    """L blocks, each of which takes what the one before puts out, and a last LN.
+
+        z_l = Block_l(z_{l-1}),  l = 1 ... L,    z_out = LN(z_L)
+
+    Args:
+        Z: (B, n, d), the sequence z_0.
+        blocks: the parameters of each block, as `encoder_block` takes them.
+        gamma, beta: (d,) each, of the last LN.
+        num_heads: h, which divides d.
+
+    Returns:
+        (B, n, d).
+
+    Source: lecture, "Transformer Encoder Block".
+    """
+    for p in blocks:
+        Z = encoder_block(Z, p, num_heads)
+    return layer_norm(Z, gamma, beta, EPS)
 
 
 def drop_path(x: Tensor, rate: float) -> Tensor:

@@ -27,7 +27,8 @@ def gelu(x: Tensor) -> Tensor:
 
     Source: Hendrycks and Gimpel, section 2.
     """
-    return x / 2 * (1 + torch.erf(x / math.sqrt(2)))
+    probability = (1 + torch.erf(x / math.sqrt(2))) / 2  # Φ(x)
+    return x * probability
 
 
 def ffn(Z: Tensor, W_1: Tensor, b_1: Tensor, W_2: Tensor, b_2: Tensor) -> Tensor:
@@ -48,9 +49,23 @@ def ffn(Z: Tensor, W_1: Tensor, b_1: Tensor, W_2: Tensor, b_2: Tensor) -> Tensor
     Returns:
         (..., d).
 
-    Source: lecture, "Feed-Forward Network (FFN)". The parameters are 2·d·d_ff + d_ff + d, about 8d².
+    Source: lecture, "Feed-Forward Network (FFN)".
     """
-    return gelu(Z @ W_1 + b_1) @ W_2 + b_2  # (..., d) -> (..., d_ff) -> (..., d)
+    expanded = Z @ W_1 + b_1  # (..., d) -> (..., d_ff)
+    activated = gelu(expanded)
+    return activated @ W_2 + b_2  # (..., d_ff) -> (..., d)
+
+
+def ffn_parameters(d: int, d_ff: int) -> int:
+    """How many numbers an FFN learns: two matrices and two biases.
+
+        2 · d · d_ff + d_ff + d,    about 8d² where d_ff = 4d
+
+    Source: lecture, "Feed-Forward Network (FFN)".
+    """
+    expand = d * d_ff + d_ff
+    compress = d_ff * d + d
+    return expand + compress
 
 
 class FeedForward(nn.Module):

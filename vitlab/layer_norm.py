@@ -9,26 +9,43 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def normalize_tokens(x: Tensor, eps: float) -> Tensor:
+    """Give each token's d features mean 0 and variance 1, on their own.
+
+        μ = 1/d Σ_i x_i,    σ² = 1/d Σ_i (x_i - μ)²,    x̂_i = (x_i - μ) / √(σ² + ε)
+
+    Args:
+        x: (..., d), the tokens.
+        eps: ε, which keeps the root away from 0 when all features are equal.
+
+    Returns:
+        (..., d), x̂.
+
+    Source: lecture, "Layer Normalization (LN)", steps 1 to 3.
+    """
+    mu = x.mean(dim=-1, keepdim=True)  # (..., 1)
+    centred = x - mu
+    variance = (centred**2).mean(dim=-1, keepdim=True)  # (..., 1), divided by d and not by d - 1
+    return centred / torch.sqrt(variance + eps)
+
+
 def layer_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
     """Normalize each token's d features on their own, then scale and shift them.
 
-        μ = 1/d Σ_i x_i,    σ² = 1/d Σ_i (x_i - μ)²,    x̂_i = (x_i - μ) / √(σ² + ε)
-        LN(x)_i = γ_i x̂_i + β_i
+        LN(x)_i = γ_i x̂_i + β_i,    x̂ = `normalize_tokens`(x)
 
     Args:
         x: (..., d), the tokens.
         gamma: (d,), the scale γ.
         beta: (d,), the shift β.
-        eps: ε, which keeps the root away from 0 when all features are equal.
+        eps: ε of `normalize_tokens`.
 
     Returns:
         (..., d).
 
     Source: lecture, "Layer Normalization (LN)", steps 1 to 4.
     """
-    mu = x.mean(dim=-1, keepdim=True)  # (..., 1)
-    variance = ((x - mu) ** 2).mean(dim=-1, keepdim=True)  # (..., 1), divided by d and not by d - 1
-    x_hat = (x - mu) / torch.sqrt(variance + eps)
+    x_hat = normalize_tokens(x, eps)
     return gamma * x_hat + beta
 
 

@@ -133,8 +133,9 @@ class MiT(PublishedModel):
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise ValueError(f"every stage needs one number of each kind, but there are: {found}.")
-        rates = iter(drop_path_rates(config.drop_path, sum(config.depths)))
         channels = (config.channels, *config.d)
+        rates = drop_path_rates(config.drop_path, sum(config.depths))  # of all blocks of all stages
+        first = list(accumulate(config.depths, initial=0))  # the number of each stage's first block
         self.stages = nn.ModuleList(
             Stage(
                 channels[i],
@@ -143,7 +144,7 @@ class MiT(PublishedModel):
                 sr_ratio=config.sr_ratios[i],
                 kernel_size=config.kernel_sizes[i],
                 stride=config.strides[i],
-                drop_path=[next(rates) for _ in range(config.depths[i])],
+                drop_path=rates[first[i] : first[i + 1]],
             )
             for i in range(len(config.d))
         )

@@ -34,7 +34,37 @@ def depthwise_convolution(X: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """
     H, W = X.shape[1:3]
     padded = F.pad(X, (0, 0, 1, 1, 1, 1))  # (B, H+2, W+2, d)
-    return bias + sum(padded[:, u : u + H, v : v + W] * kernel[u, v] for u in range(3) for v in range(3))
+    Y = bias
+    for u in range(3):
+        for v in range(3):
+            neighbours = padded[:, u : u + H, v : v + W]  # (B, H, W, d)
+            Y = Y + neighbours * kernel[u, v]
+    return Y
+
+
+def mix_ffn(X: Tensor, W_1: Tensor, b_1: Tensor, kernel: Tensor, bias: Tensor, W_2: Tensor, b_2: Tensor) -> Tensor:
+    """The FFN with a depthwise convolution between its first layer and GELU.
+
+        Mix-FFN(z) = GELU(DWConv_3x3(z W_1 + b_1)) W_2 + b_2
+
+    Args:
+        X: (B, H, W, d), the tokens on their grid.
+        W_1: (d, d_ff).
+        b_1: (d_ff,).
+        kernel: (3, 3, d_ff).
+        bias: (d_ff,).
+        W_2: (d_ff, d).
+        b_2: (d,).
+
+    Returns:
+        (B, H, W, d).
+
+    Source: lecture, "Difference 3: Mix-FFN (No Positional Encoding!)".
+    """
+    expanded = X @ W_1 + b_1  # (B, H, W, d) -> (B, H, W, d_ff)
+    convolved = depthwise_convolution(expanded, kernel, bias)
+    activated = gelu(convolved)
+    return activated @ W_2 + b_2  # (B, H, W, d_ff) -> (B, H, W, d)
 
 
 class MixFeedForward(nn.Module):
@@ -67,4 +97,5 @@ class MixFeedForward(nn.Module):
     def as_taught(self, Z: Tensor) -> Tensor:
         """The lecture's form of `forward`: (B, H, W, d) -> (B, H, W, d)."""
         kernel = self.depthwise.weight[:, 0].permute(1, 2, 0)  # (d_ff, 1, 3, 3) -> (3, 3, d_ff)
-        return self.compress(gelu(depthwise_convolution(self.expand(Z), kernel, self.depthwise.bias)))
+        W_1, W_2 = self.expand.weight.T, self.compress.weight.T
+        return mix_ffn(Z, W_1, self.expand.bias, kernel, self.depthwise.bias, W_2, self.compress.bias)

@@ -11,12 +11,29 @@ from torch.nn import functional as F
 from vitlab.layer_norm import LayerNorm
 
 
+def output_size(size: int, kernel_size: int, stride: int, padding: int) -> int:
+    """How many patches lie beside each other along one axis.
+
+        ⌊(size + 2 · padding - k) / s⌋ + 1
+
+    Args:
+        size: of the image along that axis, in pixels.
+        kernel_size: k.
+        stride: s.
+        padding: pixels added at either end.
+
+    Source: lecture, "Difference 4: Overlapping Patch Embedding".
+    """
+    padded = size + 2 * padding
+    return (padded - kernel_size) // stride + 1
+
+
 def overlapping_patches(images: Tensor, kernel_size: int, stride: int) -> Tensor:
     """Cut images into k x k patches whose corners are s < k pixels apart, and flatten each one.
 
     The images get a border of k // 2 zeros first, so that every pixel lies in a patch:
 
-        rows = ⌊(H + 2⌊k/2⌋ - k) / s⌋ + 1,    which is ⌈H/s⌉ for odd k;    columns likewise
+        rows = `output_size`(H, k, s, ⌊k/2⌋),    which is ⌈H/s⌉ for odd k;    columns likewise
 
     Args:
         images: (B, C, H, W), images or feature maps.
@@ -32,7 +49,29 @@ def overlapping_patches(images: Tensor, kernel_size: int, stride: int) -> Tensor
     border = k // 2
     padded = F.pad(images, (border, border, border, border))
     patches = padded.unfold(2, k, s).unfold(3, k, s)  # (B, C, rows, columns, k, k)
-    return patches.permute(0, 2, 3, 4, 5, 1).flatten(3)  # (B, rows, columns, k²·C)
+    channels_last = patches.permute(0, 2, 3, 4, 5, 1)  # (B, rows, columns, k, k, C)
+    return channels_last.flatten(3)  # (B, rows, columns, k²·C)
+
+
+def embed_overlapping_patches(images: Tensor, E: Tensor, b: Tensor, kernel_size: int, stride: int) -> Tensor:
+    """Project every overlapping patch to d numbers.
+
+        z_p = x_p E + b
+
+    Args:
+        images: (B, C, H, W), images or feature maps.
+        E: (k²·C, d).
+        b: (d,).
+        kernel_size: k, odd.
+        stride: s.
+
+    Returns:
+        (B, rows, columns, d).
+
+    Source: lecture, "Difference 4: Overlapping Patch Embedding".
+    """
+    patches = overlapping_patches(images, kernel_size, stride)  # (B, rows, columns, k²·C)
+    return patches @ E + b
 
 
 class OverlapEmbeddings(nn.Module):
@@ -69,9 +108,9 @@ class OverlapEmbeddings(nn.Module):
     def as_taught(self, images: Tensor) -> Tensor:
         """The lecture's form of `forward`: (B, C, H, W) -> (B, rows, columns, d)."""
         convolution = self.projection
-        patches = overlapping_patches(self._checked(images), convolution.kernel_size[0], convolution.stride[0])
         E = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (d, C, k, k) -> (k²·C, d)
-        return self.norm(patches @ E + convolution.bias)
+        k, s = convolution.kernel_size[0], convolution.stride[0]
+        return self.norm(embed_overlapping_patches(self._checked(images), E, convolution.bias, k, s))
 
     def _checked(self, images: Tensor) -> Tensor:
         if images.shape[1] != self.projection.in_channels:

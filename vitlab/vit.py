@@ -7,15 +7,70 @@ transformers", 2021 (ViT-Ti and ViT-S); Caron et al., "Emerging Properties in Se
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vitlab import fast
-from vitlab.embeddings import Embeddings
-from vitlab.encoder import Encoder, initialize
+from vitlab.embeddings import Embeddings, assemble_sequence, embed_patches
+from vitlab.encoder import Encoder, encoder, initialize
 from vitlab.fast.class_token import class_token
+from vitlab.ffn import ffn_parameters
 from vitlab.pretrained.model import PublishedModel
+
+
+def vit(images: Tensor, p: dict[str, Any], patch_size: int, num_heads: int) -> Tensor:
+    """From images to class scores, read from the class token.
+
+        z_0 = [x_class; x_p^1 E + b; ...; x_p^n E + b] + E_pos,    z_L = Encoder(z_0),    y = z_L^0 W_head + b_head
+
+    Args:
+        images: (B, C, H, W).
+        p: the parameters: E, (P²·C, d); b, (d,); x_class, (d,); E_pos, (n+1, d); blocks, a list as `encoder` takes it;
+            gamma, beta, (d,) each, of the last LN; W_head, (d, N); b_head, (N,).
+        patch_size: P, the side of a patch in pixels.
+        num_heads: h, which divides d.
+
+    Returns:
+        (B, N), a score for every class.
+
+    Raises:
+        ValueError: if H or W is not a multiple of P, or E_pos has not n+1 rows.
+
+    Source: lecture, "Standard Classification Pipeline", steps 1 to 5.
+    """
+    patch_embeddings = embed_patches(images, p["E"], patch_size) + p["b"]  # (B, n, d)
+    z_0 = assemble_sequence(patch_embeddings, p["x_class"], p["E_pos"])  # (B, n+1, d)
+    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)  # (B, n+1, d)
+    z_class = z_L[:, 0]  # (B, d)
+    return z_class @ p["W_head"] + p["b_head"]
+
+
+def vit_parameters(depth: int, d: int, patch_size: int, image_size: int, num_classes: int) -> int:
+    """How many numbers a published ViT learns.
+
+    It has 3 channels and d_ff = 4d, and biases everywhere: of the patches, of the four projections of every attention,
+    of both layers of every FFN, of the head.
+
+    Args:
+        depth: L, the number of blocks.
+        d: embedding dimension.
+        patch_size: P, the side of a patch in pixels.
+        image_size: the side of the images in pixels.
+        num_classes: N, the outputs of the head.
+
+    Source: Dosovitskiy et al., table 1; lecture, "ViT-Base, ViT-Large, ViT-Huge".
+    """
+    n = (image_size // patch_size) ** 2
+    patches = patch_size**2 * 3 * d + d
+    class_embedding = d
+    positions = (n + 1) * d
+    norm = 2 * d
+    attention = 4 * d**2 + 4 * d
+    block = norm + attention + norm + ffn_parameters(d, 4 * d)
+    head = d * num_classes + num_classes
+    return patches + class_embedding + positions + depth * block + norm + head
 
 
 @dataclass(frozen=True)

@@ -79,3 +79,26 @@ def assert_half_precision_agrees(model: nn.Module, images: Tensor, dtype: torch.
     torch.testing.assert_close(y.float(), expected, rtol=tolerance, atol=tolerance)
     y.sum().backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def without_biases(attention: nn.Module) -> dict[str, Tensor]:
+    """The weights of an attention as the pure functions take them, which know no biases: those are set to 0."""
+    layers = {"W_Q": attention.query, "W_K": attention.key, "W_V": attention.value, "W_O": attention.output}
+    with torch.no_grad():
+        for layer in layers.values():
+            layer.bias.zero_()
+    return {name: layer.weight.T for name, layer in layers.items()}
+
+
+def block_parameters(block: nn.Module) -> dict[str, Tensor]:
+    """The weights of an encoder block as `vitlab.encoder.encoder_block` takes them; attention's biases become 0."""
+    return without_biases(block.attention) | {
+        "gamma_1": block.norm_1.gamma,
+        "beta_1": block.norm_1.beta,
+        "gamma_2": block.norm_2.gamma,
+        "beta_2": block.norm_2.beta,
+        "W_1": block.ffn.expand.weight.T,
+        "b_1": block.ffn.expand.bias,
+        "W_2": block.ffn.compress.weight.T,
+        "b_2": block.ffn.compress.bias,
+    }

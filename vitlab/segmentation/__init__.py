@@ -8,10 +8,10 @@ Lecture: "ViT for Semantic Segmentation".
 """
 
 from vitlab.segmentation.all_mlp import AllMLPHead
-from vitlab.segmentation.linear import LinearHead
-from vitlab.segmentation.metrics import ConfusionMatrix
+from vitlab.segmentation.linear import LinearHead, linear_head
+from vitlab.segmentation.metrics import ConfusionMatrix, confusion_matrix, mean_iou
 from vitlab.segmentation.model import SegmentationViT
-from vitlab.segmentation.segmenter import SegmenterHead
+from vitlab.segmentation.segmenter import SegmenterHead, mask_scores
 from vitlab.segmentation.setr_pup import SETRPUPHead
 from vitlab.segmentation.upernet import UPerNetHead
 
@@ -23,4 +23,8 @@ __all__ = [
     "SegmentationViT",
     "SegmenterHead",
     "UPerNetHead",
+    "confusion_matrix",
+    "linear_head",
+    "mask_scores",
+    "mean_iou",
 ]

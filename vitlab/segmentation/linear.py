@@ -6,8 +6,33 @@ Paper: Strudel et al., "Segmenter: Transformer for Semantic Segmentation", 2021,
 
 from torch import Tensor, nn
 
+from vitlab.decoder import upsample
 from vitlab.encoder import initialize
 from vitlab.segmentation.head import Head
+
+
+def linear_head(tokens: Tensor, W: Tensor, b: Tensor, grid: tuple[int, int], patch_size: int) -> Tensor:
+    """A score for every class and pixel, from each patch's token alone.
+
+        logits^i = z_L^i W + b,    laid out as the grid of patches, and upsampled bilinearly
+
+    Args:
+        tokens: (B, n, d), of the patches, without the class token.
+        W: (d, N).
+        b: (N,).
+        grid: (rows, columns) of patches; n = rows · columns.
+        patch_size: P, the side of a patch in pixels.
+
+    Returns:
+        (B, N, rows·P, columns·P).
+
+    Source: lecture, "Linear Head"; Strudel et al., section 3.2, "Linear".
+    """
+    rows, columns = grid
+    scores = tokens @ W + b  # (B, n, N)
+    scores_first = scores.transpose(1, 2)  # (B, N, n)
+    logits = scores_first.unflatten(2, (rows, columns))  # (B, N, rows, columns)
+    return upsample(logits, (rows * patch_size, columns * patch_size))
 
 
 class LinearHead(Head):

@@ -8,6 +8,50 @@ import torch
 from torch import Tensor
 
 
+def confusion_matrix(predictions: Tensor, labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
+    """Count the pixels of each class that were called each class.
+
+        n_ij = number of pixels of class i that were called class j
+
+    Args:
+        predictions: (B, H, W), integers, a class for every pixel.
+        labels: (B, H, W), integers, the right class for every pixel, or `ignore_index`.
+        num_classes: N.
+        ignore_index: the label of pixels that do not count.
+
+    Returns:
+        (N, N), integers: the label in the row, the prediction in the column.
+
+    Source: Long et al., section 5, "Metrics".
+    """
+    N = num_classes
+    counted = labels != ignore_index  # (B, H, W)
+    i, j = labels[counted].long(), predictions[counted].long()  # (pixels,) both
+    pairs = i * N + j  # each pair (i, j) as one number
+    counts = torch.bincount(pairs, minlength=N * N)
+    return counts.reshape(N, N)  # (N²,) -> (N, N)
+
+
+def mean_iou(counts: Tensor) -> Tensor:
+    """The mean intersection over union of the classes that occur in labels or predictions.
+
+        IoU_i = n_ii / (t_i + p_i - n_ii),    t_i = Σ_j n_ij,    p_j = Σ_i n_ij,    mIoU = mean_i IoU_i
+
+    Args:
+        counts: (N, N), integers, the n_ij of `confusion_matrix`.
+
+    Returns:
+        A number in [0, 1]; not a number where nothing was counted.
+
+    Source: Long et al., section 5, "Metrics".
+    """
+    n = counts.double()  # holds every count below 2⁵³ exactly
+    intersection = n.diagonal()
+    union = n.sum(dim=1) + n.sum(dim=0) - intersection
+    iou = intersection / union  # 0 / 0, of a class that occurs nowhere, is not a number
+    return iou.nanmean()
+
+
 class ConfusionMatrix:
     """Counts of pixels, from which every measure follows.
 
@@ -64,17 +108,15 @@ class ConfusionMatrix:
                 f"one prediction: logits become predictions by argmax(dim=1)."
             )
         counted = labels != self.ignore_index
-        labels, predictions = labels[counted].long(), predictions[counted].long()  # (pixels,) both
-        for name, classes in (("labels", labels), ("predictions", predictions)):
+        for name, classes in (("labels", labels[counted]), ("predictions", predictions[counted])):
             wrong = classes[(classes < 0) | (classes >= self.num_classes)]
             if wrong.numel():
                 raise ValueError(
                     f"the {name} hold {wrong[0].item()}, but classes are 0 ... {self.num_classes - 1}, and only the "
                     f"label {self.ignore_index} is ignored."
                 )
-        N = self.num_classes
-        pairs = torch.bincount(labels * N + predictions, minlength=N * N)  # each pair (i, j) as one number
-        self.counts += pairs.reshape(N, N).to(self.counts.device)
+        counts = confusion_matrix(predictions, labels, self.num_classes, self.ignore_index)
+        self.counts += counts.to(self.counts.device)
 
     def iou(self) -> Tensor:
         """IoU_i, (N_classes,); not a number where class i occurs neither in labels nor in predictions."""
@@ -89,7 +131,7 @@ class ConfusionMatrix:
 
     def mean_iou(self) -> float:
         """mIoU, in [0, 1]; not a number before any pixel was counted."""
-        return self.iou().nanmean().item()
+        return mean_iou(self.counts).item()
 
     def class_accuracy(self) -> float:
         """The mean of accuracy_i, in [0, 1]; not a number before any pixel was counted."""

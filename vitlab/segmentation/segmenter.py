@@ -13,6 +13,25 @@ from vitlab.layer_norm import LayerNorm
 from vitlab.segmentation.head import Head
 
 
+def mask_scores(patches: Tensor, classes: Tensor) -> Tensor:
+    """How similar each patch is to each class: the cosine of their angle.
+
+        p̂_i = p_i / ‖p_i‖,    ĉ_k = c_k / ‖c_k‖,    score_ik = p̂_i · ĉ_k
+
+    Args:
+        patches: (B, n, d), projected.
+        classes: (B, N, d), projected.
+
+    Returns:
+        (B, n, N), each between -1 and 1.
+
+    Source: Strudel et al., section 3.2, "Mask Transformer".
+    """
+    p_hat = F.normalize(patches, dim=-1)  # (B, n, d)
+    c_hat = F.normalize(classes, dim=-1)  # (B, N, d)
+    return p_hat @ c_hat.transpose(-2, -1)  # (B, n, d) @ (B, d, N) -> (B, n, N)
+
+
 class SegmenterHead(Head):
     """One learned token a class goes through two blocks with the patches; a mask is how similar they are then.
 
@@ -60,7 +79,6 @@ class SegmenterHead(Head):
         patches = self.project(features[-1].flatten(2).transpose(1, 2))  # (B, n, d)
         classes = self.class_embeddings.expand(B, -1, -1)  # (B, N, d)
         tokens = self.encoder(torch.cat([patches, classes], dim=1))  # (B, n+N, d)
-        patches = F.normalize(self.project_patches(tokens[:, :-N]), dim=-1)  # (B, n, d)
-        classes = F.normalize(self.project_classes(tokens[:, -N:]), dim=-1)  # (B, N, d)
-        masks = self.norm(patches @ classes.transpose(1, 2))  # (B, n, N)
+        patches, classes = self.project_patches(tokens[:, :-N]), self.project_classes(tokens[:, -N:])
+        masks = self.norm(mask_scores(patches, classes))  # (B, n, N)
         return masks.transpose(1, 2).unflatten(2, (rows, columns))  # (B, N, rows, columns)
