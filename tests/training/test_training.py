@@ -318,6 +318,7 @@ def test_a_file_is_the_old_one_or_the_new_one(tmp_path):
         ("num_heads = 2", "num_heads = 3", "makes no ViT: d = 16 is not a multiple of num_heads = 3"),
         ("num_heads = 2", "heads = 2", "makes no ViT: .*heads"),
         ("crop_padding = 1", "croppadding = 1", "did you mean 'crop_padding'"),
+        ('kind = "ViT"', 'kind = "SegFormer"', "makes no SegFormer: .*unexpected keyword argument 'depth'"),
     ],
 )
 def test_a_wrong_recipe_is_explained(old, new, sentence, tmp_path):

@@ -46,7 +46,8 @@ class PublishedModel(nn.Module):
             TypeError: if a field is unknown or missing.
         """
         parts = {field.name: field.type for field in fields(cls.Config) if is_dataclass(field.type)}
-        return cls(cls.Config(**numbers | {name: Part(**numbers[name]) for name, Part in parts.items()}))
+        made = {name: Part(**numbers[name]) for name, Part in parts.items() if name in numbers}
+        return cls(cls.Config(**numbers | made))
 
     @classmethod
     def from_pretrained(cls, id_or_folder: str | Path, *, num_classes: int | None = None) -> Self:
