@@ -32,6 +32,10 @@ c.ClearSolutions.code_stub = {
 }
 c.ClearSolutions.text_stub = "*Write your answer here.*"
 
+# exercises/ stands in the checkout, and nbgrader would leave what is there alone, without a word to the gradebook: then
+# "no assignment with ID 'attention' exists". It is made anew instead; nobody edits it.
+c.GenerateAssignment.force = True
+
 # An exercise is the same, byte for byte, whoever generates it: what an editor notes in a cell stays out.
 c.GenerateAssignment.preprocessors.prepend([ClearMetadataPreprocessor])
 c.ClearMetadataPreprocessor.enabled = True
