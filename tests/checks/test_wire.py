@@ -9,7 +9,7 @@ from support.strange import STRANGE
 
 from vitlab import checks
 from vitlab.checks.engine import wire
-from vitlab.checks.engine.candidate import Budget, LocalCandidate, Outcome
+from vitlab.checks.engine.candidate import LocalCandidate, Outcome
 from vitlab.checks.engine.judge import judge
 
 
@@ -57,7 +57,7 @@ def test_what_crosses_the_wire_comes_back_the_same():
         wire.decode_call(wire.encode_call("f", (*tensors, *nested), tensors[3])),
         ("f", (*tensors, *nested), tensors[3], None),
     )
-    assert wire.decode_call(wire.encode_call("f", (), budget=Budget(2.5, 7)))[-1] == Budget(2.5, 7)
+    assert wire.decode_call(wire.encode_call("f", (), seconds=2.5))[-1] == 2.5
     for output in (tensors[2], booleans, 3, 0.5, True, -(2**63), float("inf")):
         outcome = Outcome(
             "returned", output, "text", "line", "inside", (tensors[0], None), ((1, "W"), (0,)), True, "printed",

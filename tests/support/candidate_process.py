@@ -8,18 +8,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from support import made_up
+from support import digits_exercise, made_up
 from support.strange import STRANGE
 from vitlab.checks import TOPICS, exercises
 from vitlab.checks.engine import wire
-from vitlab.checks.engine.candidate import Budget, LocalCandidate, Outcome
+from vitlab.checks.engine.candidate import LocalCandidate, Outcome
 from vitlab.checks.engine.values import Value
 
 TESTS = Path(__file__).parents[1]
 
 
 def functions(variant: str) -> dict:
-    """The functions of one imagined student: "reference", "misconception 3", or a strange one of `STRANGE`."""
+    """The functions of one imagined student: "reference", "misconception 3", a strange one of `STRANGE`, or
+    "digits constant", an answer to the training exercise."""
+    if variant.startswith("digits "):
+        return {digits_exercise.EXERCISE.name: digits_exercise.ANSWERS[variant.split()[1]]}
     every = [exercise for topic in TOPICS for exercise in exercises(topic)]
     every += made_up.EXERCISES
     if variant in STRANGE:
@@ -43,10 +46,10 @@ class RemoteCandidate:
         self.process, self.variant = process, variant
 
     def call(
-        self, name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, budget: Budget | None = None
+        self, name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, seconds: float | None = None
     ) -> Outcome:
         _write(self.process.stdin, self.variant.encode())
-        _write(self.process.stdin, wire.encode_call(name, arguments, cotangent, budget))
+        _write(self.process.stdin, wire.encode_call(name, arguments, cotangent, seconds))
         return wire.decode_outcome(_read(self.process.stdout))
 
 

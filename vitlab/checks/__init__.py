@@ -5,8 +5,8 @@
     check(patchify)                                         # in a notebook: points and reasons
     run("embeddings", {"patchify": my_patchify, ...})       # a whole topic
 
-One file a topic holds its exercises; `candidate` reaches the student's code, `exercise` judges it, `diagnosis` finds the
-words for a difference, `report` shows them.
+One file a topic holds its exercises; in `engine`, `candidate` reaches the student's code, `judge` (or `training`, where
+a model is trained) judges it, `diagnosis` finds the words for a difference, `report` shows them.
 """
 
 import ast
@@ -23,11 +23,12 @@ from vitlab.checks.engine.candidate import Candidate, LocalCandidate
 from vitlab.checks.engine.exercise import Exercise
 from vitlab.checks.engine.judge import judge
 from vitlab.checks.engine.report import ExerciseResult, Report
+from vitlab.checks.engine.training import TrainingExercise, judge_training
 
 TOPICS = ("embeddings", "attention")  # in the lecture's order
 
 
-def exercises(topic: str) -> tuple[Exercise, ...]:
+def exercises(topic: str) -> tuple[Exercise | TrainingExercise, ...]:
     """The exercises of a topic, in the order of its notebook.
 
     Raises:
@@ -53,8 +54,7 @@ def run(topic: str, functions: Mapping[str, Callable] | Candidate, seed: int = 0
     candidate = LocalCandidate(functions) if isinstance(functions, Mapping) else functions
     results: list[ExerciseResult] = []
     for exercise in exercises(topic):
-        passed = frozenset(result.name for result in results if result.passed and not result.excused)
-        results.append(_told_of_twins(judge(exercise, candidate, seed, passed), candidate))
+        results.append(_result(exercise, candidate, seed, results))
     return Report(tuple(results), seed)
 
 
@@ -86,11 +86,19 @@ def check(function: Callable, seed: int | None = None) -> Report:
     results = []
     for name in names:
         exercise, candidate = by_name[name], LocalCandidate({**beside, name: function})
-        earlier = [by_name[f.__name__] for f in exercise.builds_on.earlier] if exercise.builds_on else []
-        alone = [judge(e, candidate, seed) for e in earlier]
-        passed = frozenset(result.name for result in alone if result.passed and not result.excused)
-        results.append(_told_of_twins(judge(exercise, candidate, seed, passed), candidate))
+        builds_on = exercise.builds_on if isinstance(exercise, Exercise) else None
+        earlier = [judge(by_name[f.__name__], candidate, seed) for f in builds_on.earlier] if builds_on else []
+        results.append(_result(exercise, candidate, seed, earlier))
     return Report((min(results, key=lambda result: result.points),), seed)
+
+
+def _result(
+    exercise: Exercise | TrainingExercise, candidate: Candidate, seed: int, earlier: list[ExerciseResult]
+) -> ExerciseResult:
+    if isinstance(exercise, TrainingExercise):
+        return judge_training(exercise, candidate, seed)
+    passed = frozenset(result.name for result in earlier if result.passed and not result.excused)
+    return _told_of_twins(judge(exercise, candidate, seed, passed), candidate)
 
 
 def _globals_of(function: Callable) -> dict:

@@ -35,7 +35,7 @@ class Outcome:
     """What came of one call.
 
     kind: "returned" (a tensor or a number, in `output`), "other" (something else, named in `text`), "raised" (an
-        exception, in `text`), "late" (it took more than its budget) or "missing" (there is no such function; `text`
+        exception, in `text`), "late" (it took more than its seconds) or "missing" (there is no such function; `text`
         says why).
     line, inside: where an exception was raised, and in which function, if it was another one of the student's own.
     gradients: one for each tensor in the arguments, in the order of `values.tensors`, None where nothing flowed; empty
@@ -59,19 +59,17 @@ class Outcome:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What a call that trains has at its disposal: one thread, so many seconds of processor time, and a seed."""
-
-    seconds: float
-    seed: int
-
-
 class Candidate(Protocol):
     def call(
-        self, name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, budget: Budget | None = None
+        self, name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, seconds: float | None = None
     ) -> Outcome:
-        """Call the function `name`; with a cotangent, also return the gradients of sum(output · cotangent)."""
+        """Call the function `name`.
+
+        Args:
+            cotangent: if given, the gradients of sum(output · cotangent) are returned, too.
+            seconds: if given, the call trains a model: in one thread, in so many seconds of processor time, and with
+                random numbers that start at the same place each time.
+        """
 
 
 class LocalCandidate:
@@ -82,27 +80,27 @@ class LocalCandidate:
         self._earlier: dict[str, list[tuple[Any, Any]]] = {}  # what the last call left, and how it was then
 
     def call(
-        self, name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, budget: Budget | None = None
+        self, name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, seconds: float | None = None
     ) -> Outcome:
         if name not in self.functions:
             return Outcome("missing", text=f"There is no function `{name}` yet.")
         function = self.functions[name]
         if not callable(function):
             return Outcome("missing", text=f"`{name}` is {_in_words(function)}, not a function.")
-        outcome, left = perform(function, arguments, cotangent, budget)
+        outcome, left = perform(function, arguments, cotangent, seconds)
         overwrites = any(_differences(was, now) for now, was in self._earlier.get(name, ()))
         self._earlier[name] = [(now, values.copy(now)) for now in left]
         return replace(outcome, overwrites=overwrites)
 
 
 def perform(
-    function: Callable, arguments: tuple[Value, ...], cotangent: Tensor | None = None, budget: Budget | None = None
+    function: Callable, arguments: tuple[Value, ...], cotangent: Tensor | None = None, seconds: float | None = None
 ) -> tuple[Outcome, list]:
     """Call `function` on copies of the arguments, under a check's own switches, and write down everything that happens.
 
-    A budget is kept by a signal, where there are signals and this is the main thread: it comes between two steps of
-    Python, and code may catch it. What took too long is "late" in any case; who needs a hard limit runs the code in a
-    process of its own, and ends that.
+    The limit of seconds is kept by a signal, where there are signals and this is the main thread: it comes between two
+    steps of Python, and code may catch it. What took too long is "late" in any case; who needs a hard limit runs the
+    code in a process of its own, and ends that.
 
     Returns:
         the outcome, and what it left: the arguments as they are now, and the very numbers that were returned.
@@ -113,7 +111,7 @@ def perform(
     start = time.process_time()
     with switches.own(), _listening() as heard:
         try:
-            with _within(budget):
+            with _training(seconds, start):
                 value = function(*copies)
             output, text = _plain(value)
             if isinstance(output, Tensor):
@@ -126,35 +124,39 @@ def perform(
         except BaseException as error:  # SystemExit too: whatever a student's code does becomes a sentence
             kind, output, text, (line, inside) = "raised", None, _message(error), _place(error)
         changed = _differences(arguments, copies)
-    seconds = time.process_time() - start
-    if budget is not None and seconds > budget.seconds:
+    spent = time.process_time() - start
+    if seconds is not None and spent > seconds:
         kind, output, text, line, inside = "late", None, "", "", ""
     said = {"printed": heard.printed.getvalue(), "warned": heard.warned()}
-    return Outcome(kind, output, text, line, inside, gradients, changed, seconds=seconds, **said), left
+    return Outcome(kind, output, text, line, inside, gradients, changed, seconds=spent, **said), left
 
 
 class OutOfTimeError(BaseException):
-    """The budget is spent. No `Exception`, so that a student's `except Exception` lets it pass."""
+    """The time is up. No `Exception`, so that a student's `except Exception` lets it pass."""
 
 
 @contextlib.contextmanager
-def _within(budget: Budget | None) -> Iterator[None]:
-    if budget is None:
+def _training(seconds: float | None, start: float) -> Iterator[None]:
+    """One thread, known random numbers, and an `OutOfTimeError` once so much processor time has passed since `start`."""
+    if seconds is None:
         yield
         return
     torch.set_num_threads(1)  # the switches give the others back; threads that wait for each other use up time, too
-    torch.manual_seed(budget.seed)
-    np.random.seed(budget.seed % 2**32)
-    random.seed(budget.seed)
+    torch.manual_seed(0)  # and not the seed of the check, from which held-back labels are drawn
+    np.random.seed(0)
+    random.seed(0)
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(*_: Any) -> None:
-        raise OutOfTimeError
+        left = start + seconds - time.process_time()
+        if left <= 0:
+            raise OutOfTimeError
+        signal.setitimer(signal.ITIMER_PROF, left + 0.001, 1.0)  # the timer counts in ticks, and may come too early
 
     before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, budget.seconds, 1.0)  # and again each second, if somebody catches it
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)  # and again each second, if somebody catches it
     try:
         yield
     finally:

@@ -67,7 +67,7 @@ def _judge(exercise: Exercise, candidate: Candidate, seed: int, passed: frozense
     if all(trial.outcome.kind == "missing" or _not_written(trial.outcome) for trial in trials):
         return _without_points(exercise, trials[0].fault, "")
     if unsteady := _unsteady(exercise, candidate, trials):
-        return _without_points(exercise, unsteady, "two calls", _remarks(trials))
+        return _without_points(exercise, unsteady, "two calls", remarks([trial.outcome for trial in trials]))
     sentences, excerpt = _explain(exercise, trials), _excerpt(exercise, trials)
     excused = False
     if blamed := _earlier_to_blame(exercise, candidate, trials):
@@ -90,7 +90,9 @@ def _judge(exercise: Exercise, candidate: Candidate, seed: int, passed: frozense
         PartResult(part.title, part.points, next((t.case.description for t in of_part if t.fault), None))
         for part, of_part in zip(exercise.parts, by_part, strict=True)
     ]
-    return ExerciseResult(exercise.name, tuple(parts), tuple(sentences), excerpt, _remarks(trials), excused)
+    return ExerciseResult(
+        exercise.name, tuple(parts), tuple(sentences), excerpt, remarks([trial.outcome for trial in trials]), excused
+    )
 
 
 def _without_points(exercise: Exercise, sentence: str, failed_on: str, remarks: tuple[str, ...] = ()) -> ExerciseResult:
@@ -100,7 +102,7 @@ def _without_points(exercise: Exercise, sentence: str, failed_on: str, remarks: 
 
 def _try(exercise: Exercise, candidate: Candidate, case: Case) -> Trial:
     expected = values.as_tensor(exercise.reference(*case.arguments))
-    if _kind(expected) == "float" and expected.ndim == 0 and not _in_double(case):
+    if kind_of(expected) == "float" and expected.ndim == 0 and not _in_double(case):
         expected = expected.float()  # as exact as the numbers that it is made of, however the reference computes it
     outcome = candidate.call(exercise.name, case.arguments)
     if fault := _fault_of_result(exercise, outcome, expected):
@@ -113,6 +115,32 @@ def _in_double(case: Case) -> bool:
 
 
 def _fault_of_result(exercise: Exercise, outcome: Outcome, expected: Tensor) -> str:
+    if fault := fault_of_form(exercise, outcome, expected):
+        return fault
+    output = values.as_tensor(outcome.output)
+    kind, expected_kind = kind_of(output), kind_of(expected)
+    if not diagnosis.close(output, expected, expected.dtype):
+        if expected.ndim == 0:
+            return f"The function returns {_digits(output, expected)}; expected was {_digits(expected, output)}."
+        if expected_kind == "float" and output.dtype != expected.dtype:
+            return (
+                f"The function returns {output.dtype} for inputs of {expected.dtype}, and digits are lost on the way: "
+                f"keep the dtype of the input."
+            )
+        relation = diagnosis.wrong_numbers(output, expected, expected.dtype, exercise.axes)
+        seen = f"{relation} {exercise.broken_property(output)}".strip()
+        return seen or "The shape is right, but the numbers are not: work out the first one below by hand."
+    if kind == "float" and expected_kind == "integer":
+        if expected.ndim == 0:
+            return f"The function returns a float, {output.item()}; expected was a whole number: divide with //, since / gives a decimal number."
+        return f"The numbers are right, but they are of {output.dtype}; expected are integers ({expected.dtype})."
+    if expected.ndim and expected_kind == "float" and output.dtype != expected.dtype:
+        return f"The numbers are right, but the function returns {output.dtype} for inputs of {expected.dtype}: keep the dtype of the input."
+    return ""
+
+
+def fault_of_form(exercise: Exercise, outcome: Outcome, expected: Tensor) -> str:
+    """What is wrong before any number is looked at: no function, an exception, no tensor, another shape or kind."""
     if outcome.kind == "missing":
         return outcome.text
     if outcome.kind == "raised":
@@ -121,7 +149,7 @@ def _fault_of_result(exercise: Exercise, outcome: Outcome, expected: Tensor) -> 
         return "The function takes too long: is there a loop that does not end?"
     wanted = f"a tensor of {expected.dtype} with the shape {exercise.returns} = {tuple(expected.shape)}"
     if expected.ndim == 0:
-        wanted = "a whole number" if _kind(expected) == "integer" else "a number"
+        wanted = "a whole number" if kind_of(expected) == "integer" else "a number"
     if outcome.output is None:
         advice = ""
         if outcome.text == "None":
@@ -134,7 +162,7 @@ def _fault_of_result(exercise: Exercise, outcome: Outcome, expected: Tensor) -> 
     output = values.as_tensor(outcome.output)
     what = f"a tensor of {output.dtype}"
     if not isinstance(outcome.output, Tensor):
-        what = "an int" if _kind(output) == "integer" else f"a {_kind(output)}"
+        what = "an int" if kind_of(output) == "integer" else f"a {kind_of(output)}"
         if expected.ndim:
             return f"The function returns {what}; expected was {wanted}."
     if output.shape != expected.shape:
@@ -142,29 +170,13 @@ def _fault_of_result(exercise: Exercise, outcome: Outcome, expected: Tensor) -> 
             return f"The result has the shape {tuple(output.shape)}; expected was {wanted}."
         return diagnosis.wrong_shape(output, expected, exercise.returns)
     may_be = {"float": ("float", "integer") if expected.ndim == 0 else ("float",), "integer": ("integer", "float")}
-    if _kind(output) not in may_be.get(_kind(expected), (_kind(expected),)):
+    if kind_of(output) not in may_be.get(kind_of(expected), (kind_of(expected),)):
         return f"The function returns {what}; expected was {wanted}."
-    if not diagnosis.close(output, expected, expected.dtype):
-        if expected.ndim == 0:
-            return f"The function returns {_digits(output, expected)}; expected was {_digits(expected, output)}."
-        if _kind(expected) == "float" and output.dtype != expected.dtype:
-            return (
-                f"The function returns {output.dtype} for inputs of {expected.dtype}, and digits are lost on the way: "
-                f"keep the dtype of the input."
-            )
-        relation = diagnosis.wrong_numbers(output, expected, expected.dtype, exercise.axes)
-        seen = f"{relation} {exercise.broken_property(output)}".strip()
-        return seen or "The shape is right, but the numbers are not: work out the first one below by hand."
-    if _kind(output) == "float" and _kind(expected) == "integer":
-        if expected.ndim == 0:
-            return f"The function returns {what}, {output.item()}; expected was {wanted}: divide with //, since / gives a decimal number."
-        return f"The numbers are right, but they are of {output.dtype}; expected are integers ({expected.dtype})."
-    if expected.ndim and _kind(expected) == "float" and output.dtype != expected.dtype:
-        return f"The numbers are right, but the function returns {output.dtype} for inputs of {expected.dtype}: keep the dtype of the input."
     return ""
 
 
-def _kind(x: Tensor) -> str:
+def kind_of(x: Tensor) -> str:
+    """Of what kind the numbers are: complex, float, integer or bool."""
     if x.is_complex():
         return "complex"
     return "float" if x.is_floating_point() else "bool" if x.dtype == torch.bool else "integer"
@@ -172,7 +184,7 @@ def _kind(x: Tensor) -> str:
 
 def _digits(number: Tensor, other: Tensor) -> str:
     """A number with as many digits as it takes to tell it from the other one."""
-    if _kind(number) != "float":
+    if kind_of(number) != "float":
         return f"{number.item()}"
     return next((f"{number:.{n}g}" for n in (5, 9) if f"{number:.{n}g}" != f"{other:.{n}g}"), f"{number:.17g}")
 
@@ -370,9 +382,9 @@ def _excerpt(exercise: Exercise, trials: list[Trial]) -> Excerpt | None:
     )
 
 
-def _remarks(trials: list[Trial]) -> tuple[str, ...]:
+def remarks(outcomes: list[Outcome]) -> tuple[str, ...]:
     """What the code said while it ran; this costs no point."""
-    printed = next((trial.outcome.printed for trial in trials if trial.outcome.printed), "")
-    warned = next((trial.outcome.warned for trial in trials if trial.outcome.warned), "")
+    printed = next((outcome.printed for outcome in outcomes if outcome.printed), "")
+    warned = next((outcome.warned for outcome in outcomes if outcome.warned), "")
     said = (("printed", printed), ("warned", warned))
     return tuple(f"While it ran, your code {verb}: {text.strip()}" for verb, text in said if text.strip())

@@ -12,27 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitlab.checks.engine.candidate import Budget, Outcome
+from vitlab.checks.engine.candidate import Outcome
 from vitlab.checks.engine.values import DTYPES, Value
 
 KINDS = ("returned", "other", "raised", "late", "missing")
 
 
 def encode_call(
-    name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, budget: Budget | None = None
+    name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, seconds: float | None = None
 ) -> bytes:
-    return _encode([name, arguments, cotangent, None if budget is None else [budget.seconds, budget.seed]])
+    return _encode([name, arguments, cotangent, seconds])
 
 
-def decode_call(message: bytes) -> tuple[str, tuple[Value, ...], Tensor | None, Budget | None]:
+def decode_call(message: bytes) -> tuple[str, tuple[Value, ...], Tensor | None, float | None]:
     """The call in a message.
 
     Raises:
         ValueError: if the message is no call.
     """
     match _decode(message):
-        case [str(name), list(arguments), Tensor() | None as cotangent, [float() | int(), int()] | None as budget]:
-            return name, tuple(arguments), cotangent, None if budget is None else Budget(*budget)
+        case [str(name), list(arguments), Tensor() | None as cotangent, float() | int() | None as seconds]:
+            return name, tuple(arguments), cotangent, seconds
     raise ValueError("the message is not a call.")
 
 
