@@ -334,6 +334,42 @@ def test_a_wrong_dtype_is_not_right_because_an_earlier_function_is_wrong():
     assert result.points < result.possible and "given the results" not in " ".join(result.sentences)
 
 
+def test_a_mean_is_not_right_because_the_scores_are_zero():
+    functions = {
+        "attention_scores": lambda Q, K: 0 * (Q @ K.mT),
+        "attention_weights": lambda A: A.softmax(-1),
+        "attention": lambda Q, K, V: V.mean(dim=1, keepdim=True).expand(-1, Q.shape[1], -1),
+    }
+    result = checks.run("attention", functions).exercises[2]
+    assert result.points == 0 and "Nothing can be said yet" in result.sentences[0]
+
+
+def _embed_reversed(change):
+    def patchify_(images, patch_size):
+        return patchify(images, patch_size).flip(1)
+
+    functions = {"patchify": patchify_, "embed_patches": lambda images, E, P: change(patchify_(images, P), E)}
+    return checks.run("embeddings", functions).exercises[1]
+
+
+def test_inputs_and_gradients_count_also_where_an_earlier_function_is_wrong():
+    right = _embed_reversed(lambda patches, E: patches @ E)
+    assert right.passed and right.excused and len(right.sentences) == 1
+    detached = _embed_reversed(lambda patches, E: patches @ E.detach())
+    assert detached.points == 2 and "no gradient flows back to `E`" in detached.sentences[1]
+    changed = _embed_reversed(lambda patches, E: (patches @ E, E.data.mul_(2))[0])
+    assert changed.points == 0 and "changes its input `E`" in changed.sentences[1]
+
+
+def test_a_gradient_that_an_earlier_function_cuts_costs_there_only():
+    def patchify_(images, patch_size):
+        return patchify(images.detach(), patch_size).flip(1)
+
+    functions = {"patchify": patchify_, "embed_patches": lambda images, E, P: patchify_(images, P) @ E}
+    result = checks.run("embeddings", functions).exercises[1]
+    assert result.passed and result.excused
+
+
 def test_an_overflow_in_an_earlier_function_still_costs_once():
     functions = {
         "attention_scores": lambda Q, K: Q @ K.mT / Q.shape[-1] ** 0.5,

@@ -41,7 +41,7 @@ def test_chance_and_looking_up_earn_nothing(name):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("softmax_regression", r"^On 300 held-back images the accuracy is 9\d\.\d%, after \d+\.\d of 30 seconds of proc"),
+        ("softmax_regression", r"^On 300 held-back images the accuracy is 9\d\.\d%, after \d+\.\d of 30 seconds"),
         ("nearest_mean", r"is 8\d\.\d%, .* From 88% on there are 2 points more\. A low score usually means too"),
         ("constant", "From 30% on there is 1 point more. Every prediction is class 3: was the model trained"),
         ("random_classes", "A low score usually means"),

@@ -77,7 +77,8 @@ def check(function: Callable, seed: int | None = None) -> Report:
     caller = sys._getframe(1)
     # where the names of the functions are, and the earlier functions that it builds on: its own notebook or module
     beside = {**caller.f_globals, **caller.f_locals, **_globals_of(function)}
-    names = [_name_in_call(caller)] if _name_in_call(caller) in by_name else []
+    asked = _name_in_call(caller)
+    names = [asked] if asked in by_name else []
     names = names or [name for name in by_name if name in beside and beside[name] is function]
     names = names or [str(getattr(function, "__name__", type(function).__name__))[:60]]
     if names[0] not in by_name:
@@ -87,7 +88,8 @@ def check(function: Callable, seed: int | None = None) -> Report:
     for name in names:
         exercise, candidate = by_name[name], LocalCandidate({**beside, name: function})
         builds_on = exercise.builds_on if isinstance(exercise, Exercise) else None
-        earlier = [judge(by_name[f.__name__], candidate, seed) for f in builds_on.earlier] if builds_on else []
+        earlier = builds_on.earlier if builds_on else ()
+        earlier = [judge(by_name[f.__name__], candidate, seed) for f in earlier if f.__name__ in by_name]
         results.append(_result(exercise, candidate, seed, earlier))
     return Report((min(results, key=lambda result: result.points),), seed)
 

@@ -149,16 +149,22 @@ def _training(seconds: float | None, start: float) -> Iterator[None]:
         yield
         return
 
+    running = True
+
     def stop(*_: Any) -> None:
         left = start + seconds - time.process_time()
-        if left <= 0:
+        if left > 0:
+            signal.setitimer(signal.ITIMER_PROF, left + 0.001, 1.0)  # it counts in ticks, and may come too early
+        elif running:
             raise OutOfTimeError
-        signal.setitimer(signal.ITIMER_PROF, left + 0.001, 1.0)  # the timer counts in ticks, and may come too early
 
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)  # and again each second, if somebody catches it
     try:
-        yield
+        try:
+            yield
+        finally:
+            running = False  # if the signal comes just before this line, the next one is a second away
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)

@@ -11,7 +11,7 @@ floating numbers up to the tolerance of their dtype. As to the kind of number,
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -22,6 +22,7 @@ from vitlab.checks.engine.candidate import Candidate, Outcome
 from vitlab.checks.engine.exercise import Case, Exercise
 from vitlab.checks.engine.report import Excerpt, ExerciseResult, PartResult
 
+Call = tuple[str, tuple[values.Value, ...], Tensor | None]  # a name, arguments and what came of them
 OVERWRITES = "A call changes what an earlier call returned, or was given: make a new tensor in each call."
 
 
@@ -70,20 +71,21 @@ def _judge(exercise: Exercise, candidate: Candidate, seed: int, passed: frozense
         return _without_points(exercise, unsteady, "two calls", remarks([trial.outcome for trial in trials]))
     sentences, excerpt = _explain(exercise, trials), _excerpt(exercise, trials)
     excused = False
-    if blamed := _earlier_to_blame(exercise, candidate, trials):
+    blamed, calls = _earlier_to_blame(exercise, candidate, trials)
+    if blamed:
         names = " and ".join(f"`{name}`" for name in blamed)
         excerpt = None
         if right := [name for name in blamed if name in passed]:
             sentences = [
                 f"Your `{right[0]}` is right in its own check and wrong when it is called here: does it keep something between calls, or work for some sizes only?"
             ]
-        elif not _can_tell(trials):
+        elif not _can_tell(trials, calls):
             sentences = [
-                f"Nothing can be said yet: the results of your {names} are no numbers to go on with. Repair {names} first."
+                f"Nothing can be said yet: the results of your {names} are nothing to go on with. Repair {names} first."
             ]
         else:  # a mistake costs points once, where it is made
             excused = True
-            by_part = [[trial for trial in of_part if not trial.misplaced] for of_part in by_part]
+            by_part = [[_excuse(exercise, candidate, trial, calls) for trial in of_part] for of_part in by_part]
             sentences = [f"Right, given the results of your {names}: the points are yours. Repair {names}."]
             sentences += [trial.fault for of_part in by_part for trial in of_part if trial.fault][:1]
     parts = [
@@ -212,8 +214,10 @@ def _raised(exercise: Exercise, outcome: Outcome) -> str:
     )
 
 
-def _fault_beside_result(exercise: Exercise, candidate: Candidate, case: Case, outcome: Outcome) -> str:
-    """What is wrong although the result is right: inputs changed in place, gradients cut or wrong."""
+def _fault_beside_result(
+    exercise: Exercise, candidate: Candidate, case: Case, outcome: Outcome, compare: bool = True
+) -> str:
+    """What is wrong although the result is right: inputs changed in place, gradients cut or (if compared) wrong."""
     if outcome.changed:
         name = values.name_of(outcome.changed[0], exercise.arguments)
         return f"The result is right, but the function changes its input `{name}` in place; the caller still needs it."
@@ -231,7 +235,7 @@ def _fault_beside_result(exercise: Exercise, candidate: Candidate, case: Case, o
     outcome = candidate.call(exercise.name, case.arguments, cotangent)
     if outcome.kind != "returned":
         return "The result is right, but not for tensors that need gradients: " + (
-            _fault_of_result(exercise, outcome, result.detach())
+            fault_of_form(exercise, outcome, result.detach())
         )
     came = dict(zip((path for path, _ in values.tensors(case.arguments)), outcome.gradients, strict=False))
     for (path, _), gradient in zip(leaves, expected, strict=True):
@@ -243,7 +247,7 @@ def _fault_beside_result(exercise: Exercise, candidate: Candidate, case: Case, o
                 f"The result is right, but no gradient flows back to `{name}`: does something detach it "
                 f"(.detach(), .data, .item(), .numpy(), torch.tensor(...), torch.no_grad())? Nothing could be learned so."
             )
-        if not diagnosis.close(came[path], gradient, gradient.dtype):
+        if compare and not diagnosis.close(came[path], gradient, gradient.dtype):
             return f"The result is right, but the gradient with respect to `{name}` is not: a part of the computation is detached."
     return ""
 
@@ -316,15 +320,20 @@ def _agrees(function: Callable[..., Tensor], trials: list[Trial]) -> bool:
     return True
 
 
-def _earlier_to_blame(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> tuple[str, ...]:
-    """The earlier functions whose mistakes explain all that is wrong with the results of this one, or none.
+def _earlier_to_blame(
+    exercise: Exercise, candidate: Candidate, trials: list[Trial]
+) -> tuple[tuple[str, ...], list[Call]]:
+    """The earlier functions whose mistakes explain all that is wrong with the results of this one, if there are such.
 
     They must be steady: neither their own results nor those of this function may change with a further call.
+
+    Returns:
+        their names, and the calls of them that were made to find out.
     """
     misplaced = [trial for trial in trials if trial.misplaced]
     if exercise.builds_on is None or not misplaced:
-        return ()
-    calls: list[tuple[str, tuple, Tensor | None]] = []
+        return (), []
+    calls: list[Call] = []
 
     def result_of(name: str, arguments: tuple) -> Tensor | None:
         output = candidate.call(name, arguments).output
@@ -350,17 +359,46 @@ def _earlier_to_blame(exercise: Exercise, candidate: Candidate, trials: list[Tri
         if _agrees(partial(function, *functions), trials):
             own = [(exercise.name, trial.case.arguments, trial.came) for trial in misplaced]
             if all(steady(came, result_of(name, arguments)) for name, arguments, came in [*calls, *own]):
-                return tuple(reference.__name__ for reference in suspects)
-    return ()
+                return tuple(reference.__name__ for reference in suspects), calls
+    return (), []
 
 
-def _can_tell(trials: list[Trial]) -> bool:
-    """Whether the results show a computation: of the right dtype, and neither all the same number nor all NaN."""
-    results = [trial.came for trial in trials if trial.came is not None]
-    if any(trial.came is not None and trial.came.dtype != trial.dtype for trial in trials):
+def _can_tell(trials: list[Trial], calls: list[Call]) -> bool:
+    """Whether results show a computation: of the right dtype, and not all one number; and so for the earlier ones.
+
+    Their shapes need not be right: they are those that follow from the earlier results, or nothing would agree.
+    """
+    came = [(trial.came, trial.dtype) for trial in trials if trial.came is not None]
+    if any(result.ndim and result.dtype != dtype for result, dtype in came):
         return False
-    finite = torch.cat([result[result.isfinite()].flatten().double() for result in results])
+    return _vary([result for result, _ in came]) and _vary([output for _, _, output in calls if output is not None])
+
+
+def _vary(results: list[Tensor]) -> bool:
+    """Whether there are two different numbers, NaN and infinity aside."""
+    numbers = torch.cat([torch.empty(0).double(), *(result.flatten().double() for result in results)])
+    finite = numbers[numbers.isfinite()]
     return finite.numel() > 1 and bool(finite.max() - finite.min() > 1e-6 * finite.abs().max())
+
+
+def _excuse(exercise: Exercise, candidate: Candidate, trial: Trial, calls: list[Call]) -> Trial:
+    """The trial as it stands if its result is taken as right; the inputs and the flow of gradients still count."""
+    if not trial.misplaced:
+        return trial
+    case = trial.case
+    if case.gradient and any(_cuts_gradients(candidate, call) for call in calls):  # that costs there, and not here
+        case = replace(case, gradient=False)
+    fault = _fault_beside_result(exercise, candidate, case, trial.outcome, compare=False)
+    return replace(trial, fault=fault, misplaced=False)
+
+
+def _cuts_gradients(candidate: Candidate, call: Call) -> bool:
+    name, arguments, output = call
+    if output is None:
+        return True
+    gradients = candidate.call(name, arguments, torch.ones_like(output)).gradients
+    floating = [x.is_floating_point() for _, x in values.tensors(arguments)]
+    return not gradients or any(x and gradient is None for x, gradient in zip(floating, gradients, strict=True))
 
 
 def _excerpt(exercise: Exercise, trials: list[Trial]) -> Excerpt | None:
