@@ -170,6 +170,7 @@ STRANGE = {  # name: (how, a word of the sentence that the student reads)
     "prints": (prints, FULL),
     "warns": (warns, FULL),
     "floods": (floods, FULL),
+    "closes stdout": (_then(lambda x: (sys.stdout.close(), x)[1]), FULL),
     "switches": (changes_torch_s_switches, "no gradient flows|is right"),
     "own tensor": (_then(lambda x: x.as_subclass(OwnTensor)), FULL),
     "parameter": (_then(lambda x: x if x.requires_grad else torch.nn.Parameter(x)), FULL),

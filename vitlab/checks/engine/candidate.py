@@ -256,6 +256,9 @@ class _Clipped(io.StringIO):
         super().write(text[: LONGEST_TEXT - self.tell()])
         return len(text)
 
+    def close(self) -> None:
+        """Stays open: who closes sys.stdout closes this."""
+
 
 class _Heard:
     def __init__(self, caught: list[warnings.WarningMessage]):

@@ -4,6 +4,7 @@ Arguments come as a tuple. A path says where in them a tensor stands: (1, "block
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ DTYPES = {  # of the tensors that may pass, by the names that they have on the w
 }  # fmt: skip
 
 
-def copy(value, requires_grad: bool = False):
+def copy(value: Any, requires_grad: bool = False) -> Any:
     """The same numbers in tensors, lists and dicts of their own; floating tensors become leaves if asked for."""
     if isinstance(value, Tensor):
         own = value.detach().clone(memory_format=torch.contiguous_format)  # as it comes to a process elsewhere
@@ -32,7 +33,7 @@ def copy(value, requires_grad: bool = False):
     return value
 
 
-def tensors(value, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
+def tensors(value: Any, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
     """All tensors in a value, each with its path, always in the same order."""
     if isinstance(value, Tensor):
         yield path, value
@@ -41,7 +42,7 @@ def tensors(value, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
             yield from tensors(item, (*path, key))
 
 
-def difference(given, now, path: Path = ()) -> Path | None:
+def difference(given: Any, now: Any, path: Path = ()) -> Path | None:
     """Where `now` first differs from `given`, in a number, a dtype, a size, a key; None if they are the same."""
     if isinstance(given, Tensor):
         return None if isinstance(now, Tensor) and _same(given, now) else path
@@ -70,7 +71,7 @@ def as_tensor(value: Tensor | int | float) -> Tensor:
     return value if isinstance(value, Tensor) else torch.tensor(value)
 
 
-def _items(value) -> Iterator[tuple[int | str, "Value"]]:
+def _items(value: Any) -> Iterator[tuple[int | str, Any]]:
     if isinstance(value, dict):
         return iter(value.items())
     return enumerate(value) if isinstance(value, list | tuple) else iter(())
