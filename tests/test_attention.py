@@ -16,6 +16,7 @@ from vitlab.attention import (
     multi_head_self_attention,
     split_heads,
 )
+from vitlab.steps import Steps
 
 
 def test_scores_are_scaled_dot_products():
@@ -65,7 +66,9 @@ def test_the_module_in_its_two_forms_and_pytorch_s_agree():
     expected, maps = theirs(Z, Z, Z, average_attn_weights=False)
     torch.testing.assert_close(module(Z), expected)
     torch.testing.assert_close(module.as_taught(Z), expected)
-    torch.testing.assert_close(module.attention_maps(Z), maps)
+    steps = Steps()
+    torch.testing.assert_close(module(Z, steps=steps), expected)
+    torch.testing.assert_close(steps["weights"], maps)
     used, taught = (torch.autograd.grad(form(Z).square().sum(), Z)[0] for form in (module, module.as_taught))
     torch.testing.assert_close(used, taught)
 

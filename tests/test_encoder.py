@@ -5,12 +5,15 @@ import torch
 from support.parity import block_parameters, numbers_kept, perturb, value_and_gradients
 from torch import nn
 
+from vitlab.attention import MultiHeadSelfAttention
 from vitlab.encoder import Encoder, EncoderBlock, drop_path, drop_path_rates, encoder, encoder_block
 from vitlab.fast.class_token import class_token
+from vitlab.ffn import FeedForward
+from vitlab.steps import Steps
 
 
 def test_the_block_normalizes_before_each_sublayer():
-    block = perturb(EncoderBlock(6, nn.Linear(6, 6), nn.Linear(6, 6)))
+    block = perturb(EncoderBlock(6, MultiHeadSelfAttention(6, 2), FeedForward(6, 12)))
     Z = torch.randn(2, 5, 6)
     Z_1 = Z + block.attention(block.norm_1(Z))
     torch.testing.assert_close(block(Z), Z_1 + block.ffn(block.norm_2(Z_1)))
@@ -93,15 +96,20 @@ def test_the_class_token_alone_is_the_first_of_all_in_value_and_gradient(depth, 
         torch.testing.assert_close(alone, of_all)
 
 
-def test_attention_maps_are_those_of_the_blocks():
-    encoder = perturb(Encoder(2, 6, 2, 12))
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+def test_every_step_of_every_block_has_its_name(gradient_checkpointing):
+    encoder = perturb(Encoder(2, 6, 2, 12)).train()
+    encoder.gradient_checkpointing = gradient_checkpointing
     Z = torch.randn(2, 5, 6)
-    maps = encoder.attention_maps(Z)
-    assert [m.shape for m in maps] == [(2, 2, 5, 5)] * 2
-    second = encoder.blocks[1]
-    Z_1 = encoder.blocks[0](Z)
-    torch.testing.assert_close(maps[1], second.attention.attention_maps(second.norm_1(Z_1)))
-    torch.testing.assert_close(maps[0].sum(-1), torch.ones(2, 2, 5))
+    steps = Steps()
+    torch.testing.assert_close(encoder(Z, steps), encoder(Z))
+    assert list(steps) == ["block_1", "block_2"]
+    shapes = {name: tuple(step.shape) for name, step in steps["block_2"].items()}
+    of_heads = dict.fromkeys(("Q", "K", "V"), (2, 2, 5, 3)) | dict.fromkeys(("scores", "weights"), (2, 2, 5, 5))
+    of_tokens = {"plus_attention": (2, 5, 6), "hidden": (2, 5, 12), "plus_ffn": (2, 5, 6)}
+    assert shapes == of_heads | {"heads": (2, 2, 5, 3)} | of_tokens
+    torch.testing.assert_close(steps["block_1"]["plus_ffn"], encoder.blocks[0](Z))
+    torch.testing.assert_close(encoder.norm(steps["block_2"]["plus_ffn"]), encoder(Z))
 
 
 def test_the_functions_compute_what_the_modules_compute_in_value_and_gradient():

@@ -13,6 +13,7 @@ from vitlab.ffn import FeedForward
 from vitlab.mit import MiTConfig
 from vitlab.mix_ffn import MixFeedForward
 from vitlab.segformer import SegFormerConfig
+from vitlab.steps import UNSEEN, Steps
 from vitlab.vit import ViTConfig
 
 # ---- The switch, and every module that hands over: the same numbers on both sides of it.
@@ -81,6 +82,19 @@ def test_the_loss_is_the_same_with_and_without():
     )
     for ours, plain in zip(*results, strict=True):
         torch.testing.assert_close(ours, plain)
+
+
+@pytest.mark.parametrize("name", MODULES.keys() - {"Linear", "AllMLPDecoder"})
+def test_asking_for_steps_changes_nothing_and_gives_those_of_the_slower_path(name):
+    make, shapes = MODULES[name]
+    module, inputs = perturb(make()), [torch.randn(shape) for shape in shapes]
+    asked, plain = Steps(), Steps()
+    y = module(*inputs, steps=asked)
+    torch.testing.assert_close(y, module(*inputs), rtol=1e-4, atol=1e-5)
+    with fast.off():
+        module(*inputs, steps=plain)
+    assert asked and not UNSEEN
+    torch.testing.assert_close(asked, plain, rtol=1e-4, atol=1e-5)
 
 
 def test_off_ends_with_its_context_also_after_an_error():

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from vitlab import SegFormer
 from vitlab.mit import MiTConfig
 from vitlab.segformer import SegFormerConfig
+from vitlab.steps import Steps
 
 TINY = SegFormerConfig(MiTConfig((4, 8, 20, 16), (1, 2, 1, 1), (1, 2, 5, 4), num_classes=0), C=12, num_classes=5)
 
@@ -49,6 +50,19 @@ def test_the_loss_is_the_cross_entropy_of_the_logits():
     expected = torch.autograd.grad(F.cross_entropy(model(images), labels, ignore_index=255), variables)
     for mine, other in zip(ours, expected, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-6)
+
+
+def test_the_steps_of_encoder_and_decoder_have_their_names():
+    model, steps = perturb(SegFormer(TINY)), Steps()
+    images = torch.randn(2, 3, 64, 96)
+    model(images, steps=steps)
+    assert list(steps) == [f"stage_{i}" for i in (1, 2, 3, 4)] + [f"upsampled_{i}" for i in (1, 2, 3, 4)] + [
+        "fused",
+        "hidden",
+    ]
+    assert steps["stage_2"]["block_2"]["weights"].shape == (2, 2, 8 * 12, 2 * 3)  # n x n/R², R = 4
+    assert steps["stage_1"]["block_1"]["reduced"].shape == (2, 2 * 3, 4)
+    assert steps["upsampled_4"].shape == steps["fused"].shape == (2, 12, 16, 24)
 
 
 def test_from_config_takes_changes_and_names_faults():

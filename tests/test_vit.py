@@ -14,6 +14,7 @@ from support.parity import (
 )
 
 from vitlab import ViT
+from vitlab.attention import attention_scores, attention_weights, split_heads
 from vitlab.vit import CONFIGS, ViTConfig, vit, vit_parameters
 
 TINY = ViTConfig(depth=2, d=12, num_heads=3, patch_size=8, image_size=(32, 48), num_classes=5)
@@ -80,6 +81,17 @@ def test_class_scores_come_from_the_class_token():
     torch.testing.assert_close(model(images), model.head(tokens[:, 0]))
 
 
+def test_attention_maps_are_those_of_the_blocks():
+    model = perturb(ViT(TINY))
+    images = torch.randn(2, 3, 32, 48)
+    first, second = model.encoder.blocks
+    z_1 = first(model.embeddings(images))
+    Q, K = (split_heads(layer(second.norm_1(z_1)), 3) for layer in (second.attention.query, second.attention.key))
+    maps = model.attention_maps(images)
+    torch.testing.assert_close(maps[1], attention_weights(attention_scores(Q, K)))
+    torch.testing.assert_close(maps[0].sum(-1), torch.ones(2, 3, 25))
+
+
 def test_mean_pooling_leaves_the_class_token_out():
     model = perturb(ViT(ViTConfig(2, 12, 3, 8, (32, 48), num_classes=5, pool="mean")))
     images = torch.randn(2, 3, 32, 48)
@@ -95,7 +107,7 @@ def test_the_head_may_have_a_hidden_layer():
 def test_another_image_size():
     model = perturb(ViT(TINY))
     assert model(torch.randn(2, 3, 40, 24)).shape == (2, 5)
-    assert [m.shape for m in model.attention_maps(torch.randn(2, 3, 40, 24))] == [(2, 3, 16, 16)] * 2
+    assert [A.shape for A in model.attention_maps(torch.randn(2, 3, 40, 24))] == [(2, 3, 16, 16)] * 2
 
 
 def test_from_config_takes_changes():

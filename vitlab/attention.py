@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitlab.fast import Linear
+from vitlab import fast
+from vitlab.steps import UNSEEN, Steps
 
 
 def attention_scores(Q: Tensor, K: Tensor) -> Tensor:
@@ -142,29 +143,36 @@ class MultiHeadSelfAttention(nn.Module):
             raise ValueError(f"d = {d} is not a multiple of num_heads = {num_heads}.")
         self.num_heads = num_heads
         # nn.Linear computes x Wᵀ + b: its weight is the transpose of the lecture's W.
-        self.query = Linear(d, d, bias=bias)
-        self.key = Linear(d, d, bias=bias)
-        self.value = Linear(d, d, bias=bias)
-        self.output = Linear(d, d, bias=bias)
+        self.query = fast.Linear(d, d, bias=bias)
+        self.key = fast.Linear(d, d, bias=bias)
+        self.value = fast.Linear(d, d, bias=bias)
+        self.output = fast.Linear(d, d, bias=bias)
 
-    def forward(self, Z: Tensor, context: Tensor | None = None) -> Tensor:
-        """The tokens Z look at the tokens `context`, (B, m, d), by default at themselves: (B, n, d) -> (B, n, d)."""
-        QKV = self._queries_keys_values(Z, Z if context is None else context)
-        heads = F.scaled_dot_product_attention(*QKV)  # (B, h, n, d_h), n x m never stored
+    def forward(self, Z: Tensor, context: Tensor | None = None, steps: Steps = UNSEEN) -> Tensor:
+        """The tokens Z look at the tokens `context`, (B, m, d), by default at themselves: (B, n, d) -> (B, n, d).
+
+        Steps: Q, K, V, scores, weights, heads.
+        """
+        Q, K, V = self._queries_keys_values(Z, context, steps)
+        if fast.is_on(steps):
+            heads = F.scaled_dot_product_attention(Q, K, V)  # (B, h, n, d_h), n x m never stored
+        else:
+            scores = steps["scores"] = attention_scores(Q, K)  # (B, h, n, m)
+            weights = steps["weights"] = attention_weights(scores)  # (B, h, n, m)
+            heads = steps["heads"] = weights @ V  # (B, h, n, d_h)
         return self.output(concatenate_heads(heads))  # (B, n, d)
 
     def as_taught(self, Z: Tensor, context: Tensor | None = None) -> Tensor:
-        """The lecture's form of `forward`, step by step: (B, n, d) -> (B, n, d)."""
-        QKV = self._queries_keys_values(Z, Z if context is None else context)
-        return self.output(concatenate_heads(attention(*QKV)))
+        """The lecture's form of `forward`: (B, n, d) -> (B, n, d)."""
+        Q, K, V = self._queries_keys_values(Z, context)
+        heads = attention(Q, K, V)  # (B, h, n, d_h)
+        return self.output(concatenate_heads(heads))  # (B, n, d)
 
-    def attention_maps(self, Z: Tensor) -> Tensor:
-        """A' of every head: (B, n, d) -> (B, h, n, n)."""
-        Q, K, _ = self._queries_keys_values(Z, Z)
-        return attention_weights(attention_scores(Q, K))
-
-    def _queries_keys_values(self, Z: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        Q = split_heads(self.query(Z), self.num_heads)  # (B, h, n, d_h)
-        K = split_heads(self.key(context), self.num_heads)  # (B, h, m, d_h)
-        V = split_heads(self.value(context), self.num_heads)
+    def _queries_keys_values(
+        self, Z: Tensor, context: Tensor | None, steps: Steps = UNSEEN
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        context = Z if context is None else context
+        Q = steps["Q"] = split_heads(self.query(Z), self.num_heads)  # (B, h, n, d_h)
+        K = steps["K"] = split_heads(self.key(context), self.num_heads)  # (B, h, m, d_h)
+        V = steps["V"] = split_heads(self.value(context), self.num_heads)  # (B, h, m, d_h)
         return Q, K, V

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitlab import fast
+from vitlab.steps import UNSEEN, Steps
 
 
 def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -129,20 +130,25 @@ class AllMLPDecoder(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classify = fast.Linear(C, num_classes)
 
-    def forward(self, features: list[Tensor]) -> Tensor:
-        return fast.all_mlp_decoder(self, features) if fast.is_on() else self.as_taught(features)
+    def forward(self, features: list[Tensor], steps: Steps = UNSEEN) -> Tensor:
+        return fast.all_mlp_decoder(self, features) if fast.is_on(steps) else self.as_taught(features, steps)
 
-    def as_taught(self, features: list[Tensor]) -> Tensor:
-        """The lecture's form of `forward`: four maps (B, d_i, H_i, W_i) -> (B, num_classes, H_1, W_1)."""
+    def as_taught(self, features: list[Tensor], steps: Steps = UNSEEN) -> Tensor:
+        """The lecture's four steps: four maps (B, d_i, H_i, W_i) -> (B, num_classes, H_1, W_1).
+
+        Steps: upsampled_1 ... upsampled_4, fused, hidden.
+        """
         size = features[0].shape[-2:]
-        upsampled = [
-            project_and_upsample(F_i, L_i.weight.T, L_i.bias, size)
-            for F_i, L_i in zip(features, self.project, strict=True)
-        ]  # each (B, C, H_1, W_1)
+        upsampled = []
+        for i, (F_i, L_i) in enumerate(zip(features, self.project, strict=True), start=1):
+            F_hat = steps[f"upsampled_{i}"] = project_and_upsample(F_i, L_i.weight.T, L_i.bias, size)
+            upsampled.append(F_hat)  # (B, C, H_1, W_1)
         concatenated = torch.cat(upsampled[::-1], dim=1)  # (B, 4C, H_1, W_1)
-        fused = self.fuse(concatenated.movedim(1, -1)).movedim(-1, 1)  # (B, 4C, H_1, W_1) -> (B, C, H_1, W_1)
-        activated = self.dropout(F.relu(self.norm(fused)))
-        return self.classify(activated.movedim(1, -1)).movedim(-1, 1)  # (B, num_classes, H_1, W_1)
+        fused = self.fuse(concatenated.movedim(1, -1))  # (B, H_1, W_1, 4C) -> (B, H_1, W_1, C)
+        fused = steps["fused"] = fused.movedim(-1, 1)  # (B, C, H_1, W_1)
+        hidden = steps["hidden"] = self.dropout(F.relu(self.norm(fused)))  # (B, C, H_1, W_1)
+        logits = self.classify(hidden.movedim(1, -1))  # (B, H_1, W_1, C) -> (B, H_1, W_1, num_classes)
+        return logits.movedim(-1, 1)  # (B, num_classes, H_1, W_1)
 
 
 def upsampled_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from vitlab.attention import MultiHeadSelfAttention, multi_head_self_attention
 from vitlab.ffn import FeedForward, ffn
 from vitlab.layer_norm import LayerNorm, layer_norm
+from vitlab.steps import UNSEEN, Steps
 
 EPS = 1e-6  # ε of the LNs of ViT and DINO
 
@@ -103,7 +104,7 @@ class EncoderBlock(nn.Module):
 
     Args:
         d: embedding dimension.
-        attention, ffn: modules that keep the shape of their input.
+        attention, ffn: modules that keep the shape of their input and name their `steps`.
         drop_path: p of `drop_path`, for both sublayers.
         eps: ε of both LNs.
 
@@ -120,13 +121,17 @@ class EncoderBlock(nn.Module):
         self.ffn = ffn
         self.drop_path = drop_path
 
-    def forward(self, Z: Tensor) -> Tensor:
+    def forward(self, Z: Tensor, steps: Steps = UNSEEN) -> Tensor:
+        """(B, ..., d) -> (B, ..., d). Steps: plus_attention, plus_ffn, and those of the attention and the FFN."""
         rate = self.drop_path if self.training else 0.0
-        Z = Z + drop_path(self.attention(self.norm_1(Z)), rate)
-        return Z + drop_path(self.ffn(self.norm_2(Z)), rate)
+        Z = steps["plus_attention"] = Z + drop_path(self.attention(self.norm_1(Z), steps=steps), rate)
+        Z = steps["plus_ffn"] = Z + drop_path(self.ffn(self.norm_2(Z), steps=steps), rate)
+        return Z
 
 
-def run_blocks(blocks: Iterable[nn.Module], Z: Tensor, gradient_checkpointing: bool) -> list[Tensor]:
+def run_blocks(
+    blocks: Iterable[nn.Module], Z: Tensor, gradient_checkpointing: bool, steps: Steps = UNSEEN
+) -> list[Tensor]:
     """The outputs z_1, ..., z_L of the blocks, each of which takes the output of the one before.
 
     With gradient checkpointing the insides of a block are not kept for the backward pass but computed again in it:
@@ -136,13 +141,15 @@ def run_blocks(blocks: Iterable[nn.Module], Z: Tensor, gradient_checkpointing: b
         blocks: the L blocks.
         Z: (B, ..., d), the input z_0 of the first.
         gradient_checkpointing: whether to save memory in training.
+        steps: receives those of each block as block_1, block_2, ...
 
     Returns:
         L tensors of the shape of Z.
     """
     outputs = []
-    for block in blocks:
-        Z = checkpoint(block, Z, use_reentrant=False) if gradient_checkpointing else block(Z)
+    for number, block in enumerate(blocks, start=1):
+        of_block = steps.of(f"block_{number}")
+        Z = checkpoint(block, Z, of_block, use_reentrant=False) if gradient_checkpointing else block(Z, of_block)
         outputs.append(Z)
     return outputs
 
@@ -196,14 +203,7 @@ class Encoder(nn.Module):
         self.norm = LayerNorm(d, eps=eps)
         self.gradient_checkpointing = False
 
-    def forward(self, Z: Tensor) -> Tensor:
-        return self.norm(self.block_outputs(Z)[-1])
-
-    def block_outputs(self, Z: Tensor) -> list[Tensor]:
-        """z_1, ..., z_L, before the last LN: L tensors (B, n, d)."""
-        return run_blocks(self.blocks, Z, self.gradient_checkpointing and self.training)
-
-    def attention_maps(self, Z: Tensor) -> list[Tensor]:
-        """A' of every head of every block: L tensors (B, h, n, n)."""
-        inputs = [Z, *self.block_outputs(Z)[:-1]]
-        return [block.attention.attention_maps(block.norm_1(Z)) for block, Z in zip(self.blocks, inputs, strict=True)]
+    def forward(self, Z: Tensor, steps: Steps = UNSEEN) -> Tensor:
+        """(B, n, d) -> (B, n, d). Steps: block_1 ... block_L, those of each block."""
+        outputs = run_blocks(self.blocks, Z, self.gradient_checkpointing and self.training, steps)
+        return self.norm(outputs[-1])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitlab import fast
+from vitlab.steps import UNSEEN, Steps
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -86,10 +87,12 @@ class FeedForward(nn.Module):
         self.expand = fast.Linear(d, d_ff)
         self.compress = fast.Linear(d_ff, d)
 
-    def forward(self, Z: Tensor) -> Tensor:
-        if fast.is_on():
+    def forward(self, Z: Tensor, steps: Steps = UNSEEN) -> Tensor:
+        """(..., d) -> (..., d). Steps: hidden."""
+        if fast.is_on(steps):
             return fast.feed_forward(self, Z)
-        return self.compress(F.gelu(self.expand(Z)))
+        hidden = steps["hidden"] = F.gelu(self.expand(Z))  # (..., d_ff)
+        return self.compress(hidden)
 
     def as_taught(self, Z: Tensor) -> Tensor:
         """The lecture's form of `forward`: (..., d) -> (..., d)."""

@@ -17,6 +17,7 @@ from vitlab.mix_ffn import MixFeedForward
 from vitlab.overlap_embeddings import OverlapEmbeddings
 from vitlab.pretrained.model import PublishedModel
 from vitlab.sra import SpatialReductionAttention
+from vitlab.steps import UNSEEN, Steps
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,10 @@ class Stage(nn.Module):
         )
         self.norm = LayerNorm(d, eps=1e-5)
 
-    def forward(self, x: Tensor, gradient_checkpointing: bool = False) -> Tensor:
-        Z = self.embeddings(x)  # (B, rows, columns, d)
-        Z = run_blocks(self.blocks, Z, gradient_checkpointing)[-1]
+    def forward(self, x: Tensor, gradient_checkpointing: bool = False, steps: Steps = UNSEEN) -> Tensor:
+        """(B, C, H, W) -> (B, d, ⌈H/s⌉, ⌈W/s⌉). Steps: z_0, block_1, block_2, ..., those of each block."""
+        z_0 = steps["z_0"] = self.embeddings(x)  # (B, rows, columns, d)
+        Z = run_blocks(self.blocks, z_0, gradient_checkpointing, steps)[-1]
         return self.norm(Z).permute(0, 3, 1, 2)  # (B, d, rows, columns), a view
 
 
@@ -152,18 +154,19 @@ class MiT(PublishedModel):
         self.head = nn.Linear(config.d[-1], config.num_classes) if config.num_classes else None
         self.apply(initialize)
 
-    def forward(self, images: Tensor) -> Tensor:
-        y = self.features(images)[-1].mean(dim=(2, 3))  # (B, d_last)
+    def forward(self, images: Tensor, steps: Steps = UNSEEN) -> Tensor:
+        y = self.features(images, steps)[-1].mean(dim=(2, 3))  # (B, d_last)
         return y if self.head is None else self.head(y)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor, steps: Steps = UNSEEN) -> list[Tensor]:
         """The pyramid F_1, F_2, ...: (B, C, H, W) -> (B, d_i, H_i, W_i).
 
         H_i = ⌈H_{i-1} / s_i⌉, in the published sizes ⌈H / 2^{i+1}⌉, and W_i likewise.
+        Steps: stage_1, stage_2, ..., those of each stage.
         """
         # Every stage must leave at least R x R tokens for its attention: ⌈H / (s_1 ... s_i)⌉ >= R_i.
-        steps = accumulate(self.config.strides, mul)  # s_1, s_1 s_2, ...
-        smallest = max(step * (R - 1) + 1 for step, R in zip(steps, self.config.sr_ratios, strict=True))
+        shrunk = accumulate(self.config.strides, mul)  # s_1, s_1 s_2, ...
+        smallest = max(s * (R - 1) + 1 for s, R in zip(shrunk, self.config.sr_ratios, strict=True))
         if images.ndim != 4:
             raise ValueError(f"images must be (B, C, H, W), but these have the shape {tuple(images.shape)}.")
         if min(images.shape[-2:]) < smallest:
@@ -174,7 +177,7 @@ class MiT(PublishedModel):
         features = []
         # Channels last: then tokens (B, H, W, d) and feature maps (B, d, H, W) are views of the same memory.
         x = images.contiguous(memory_format=torch.channels_last)
-        for stage in self.stages:
-            x = stage(x, self.gradient_checkpointing and self.training)
+        for i, stage in enumerate(self.stages, start=1):
+            x = stage(x, self.gradient_checkpointing and self.training, steps.of(f"stage_{i}"))
             features.append(x)
         return features

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from vitlab import fast
 from vitlab.ffn import gelu
+from vitlab.steps import UNSEEN, Steps
 
 
 def depthwise_convolution(X: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
@@ -87,12 +88,15 @@ class MixFeedForward(nn.Module):
         self.depthwise = nn.Conv2d(d_ff, d_ff, kernel_size=3, padding=1, groups=d_ff)
         self.compress = fast.Linear(d_ff, d)
 
-    def forward(self, Z: Tensor) -> Tensor:
-        if fast.is_on():
+    def forward(self, Z: Tensor, steps: Steps = UNSEEN) -> Tensor:
+        """(B, H, W, d) -> (B, H, W, d). Steps: expanded, convolved, hidden."""
+        if fast.is_on(steps):
             return fast.mix_feed_forward(self, Z)
-        hidden = self.expand(Z).permute(0, 3, 1, 2)  # (B, H, W, d_ff) -> (B, d_ff, H, W)
-        activated = F.gelu(self.depthwise(hidden)).permute(0, 2, 3, 1)  # (B, d_ff, H, W) -> (B, H, W, d_ff)
-        return self.compress(activated)
+        expanded = steps["expanded"] = self.expand(Z)  # (B, H, W, d_ff)
+        convolved = self.depthwise(expanded.permute(0, 3, 1, 2))  # (B, d_ff, H, W)
+        convolved = steps["convolved"] = convolved.permute(0, 2, 3, 1)  # (B, H, W, d_ff)
+        hidden = steps["hidden"] = F.gelu(convolved)  # (B, H, W, d_ff)
+        return self.compress(hidden)
 
     def as_taught(self, Z: Tensor) -> Tensor:
         """The lecture's form of `forward`: (B, H, W, d) -> (B, H, W, d)."""

@@ -14,6 +14,7 @@ from vitlab.encoder import initialize
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.mit import MiT, MiTConfig
 from vitlab.pretrained.model import PublishedModel
+from vitlab.steps import UNSEEN, Steps
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,10 @@ class SegFormer(PublishedModel):
         self.decoder = AllMLPDecoder(config.encoder.d, config.C, config.num_classes, dropout=config.dropout)
         self.decoder.apply(initialize)
 
-    def forward(self, images: Tensor, *, upsample: bool = True) -> Tensor:
-        logits = self.decoder(self.encoder.features(images))  # (B, num_classes, ⌈H/4⌉, ⌈W/4⌉)
+    def forward(self, images: Tensor, *, upsample: bool = True, steps: Steps = UNSEEN) -> Tensor:
+        """(B, C, H, W) -> (B, num_classes, H, W). Steps: those of the encoder's `features` and of the decoder."""
+        features = self.encoder.features(images, steps)  # (B, d_i, ⌈H/2^{i+1}⌉, ⌈W/2^{i+1}⌉) each
+        logits = self.decoder(features, steps)  # (B, num_classes, ⌈H/4⌉, ⌈W/4⌉)
         return upsample_to(logits, images.shape[-2:]) if upsample else logits
 
     def loss(self, images: Tensor, labels: Tensor, *, ignore_index: int = 255) -> Tensor:

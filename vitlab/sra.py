@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitlab.attention import MultiHeadSelfAttention, attention, concatenate_heads, split_heads
 from vitlab.layer_norm import LayerNorm, layer_norm
+from vitlab.steps import UNSEEN, Steps
 
 EPS = 1e-5  # ε of every LN in SegFormer's published models
 
@@ -137,8 +138,10 @@ class SpatialReductionAttention(MultiHeadSelfAttention):
             self.reduction = nn.Conv2d(d, d, kernel_size=sr_ratio, stride=sr_ratio)  # holds W_S and b_S
             self.reduction_norm = LayerNorm(d, eps=EPS)
 
-    def forward(self, X: Tensor) -> Tensor:
-        Z = super().forward(X.flatten(1, 2), context=self.reduce(X))  # (B, H, W, d) -> (B, n, d)
+    def forward(self, X: Tensor, steps: Steps = UNSEEN) -> Tensor:
+        """(B, H, W, d) -> (B, H, W, d). Steps: reduced, and those of `MultiHeadSelfAttention`."""
+        reduced = steps["reduced"] = self.reduce(X)  # (B, n', d)
+        Z = super().forward(X.flatten(1, 2), reduced, steps)  # (B, H, W, d) -> (B, n, d)
         return Z.view(X.shape)  # (B, H, W, d)
 
     def as_taught(self, X: Tensor) -> Tensor:

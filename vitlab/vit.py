@@ -18,6 +18,7 @@ from vitlab.encoder import Encoder, encoder, initialize
 from vitlab.fast.class_token import class_token
 from vitlab.ffn import ffn_parameters
 from vitlab.pretrained.model import PublishedModel
+from vitlab.steps import UNSEEN, Steps
 
 
 def vit(images: Tensor, p: dict[str, Any], patch_size: int, num_heads: int) -> Tensor:
@@ -170,12 +171,13 @@ class ViT(PublishedModel):
             if part is not None:
                 part.apply(initialize)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, steps: Steps = UNSEEN) -> Tensor:
+        """(B, C, H, W) -> (B, num_classes). Steps: z_0, block_1 ... block_L, z_L."""
         if self.config.pool == "mean":
-            return self.classify(self.tokens(images)[:, 1:].mean(dim=1))
-        if fast.is_on():
+            return self.classify(self.tokens(images, steps)[:, 1:].mean(dim=1))
+        if fast.is_on(steps):
             return self.classify(class_token(self.encoder, self.embeddings(images)))
-        return self.classify(self.tokens(images)[:, 0])
+        return self.classify(self.tokens(images, steps)[:, 0])
 
     def classify(self, y: Tensor) -> Tensor:
         """MLP(y), as far as the model has one: (B, d) -> (B, num_classes)."""
@@ -183,10 +185,14 @@ class ViT(PublishedModel):
             y = torch.tanh(self.pooler(y))
         return y if self.head is None else self.head(y)
 
-    def tokens(self, images: Tensor) -> Tensor:
+    def tokens(self, images: Tensor, steps: Steps = UNSEEN) -> Tensor:
         """z_L, normalized, the class token first: (B, C, H, W) -> (B, n+1, d)."""
-        return self.encoder(self.embeddings(images))
+        z_0 = steps["z_0"] = self.embeddings(images)
+        z_L = steps["z_L"] = self.encoder(z_0, steps)
+        return z_L
 
     def attention_maps(self, images: Tensor) -> list[Tensor]:
         """A' of every head of every block: (B, C, H, W) -> L tensors (B, h, n+1, n+1)."""
-        return self.encoder.attention_maps(self.embeddings(images))
+        steps = Steps()
+        self.tokens(images, steps)
+        return [steps[f"block_{number}"]["weights"] for number in range(1, self.config.depth + 1)]
