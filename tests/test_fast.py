@@ -164,10 +164,16 @@ def test_both_paths_equal_pytorch_s(shape, bias):
         torch.testing.assert_close(linear_gelu(x, layer.weight, layer.bias), F.gelu(expected))
 
 
-def test_an_input_that_is_a_view_is_read_rightly():
-    layer, x = Linear(12, 7), torch.randn(12, 6, 2).transpose(0, 2)
-    with torch.no_grad():
-        torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
+@pytest.mark.parametrize("gradients", [True, False])
+def test_views_are_read_rightly(gradients):
+    x, weight, bias = torch.randn(12, 6, 2).transpose(0, 2), torch.randn(12, 7).T, torch.randn(7, 3)[:, 1]
+    with torch.set_grad_enabled(gradients):
+        torch.testing.assert_close(fast.linear(x, weight, bias), F.linear(x, weight, bias), rtol=1e-4, atol=1e-5)
+    features, kernel, bias = torch.randn(2, 6, 9, 8)[:, :, ::2], torch.randn(3, 3, 1, 6).permute(3, 2, 0, 1), bias[:6]
+    expected = F.gelu(F.conv2d(features, kernel, bias, padding=1, groups=6))
+    with torch.set_grad_enabled(gradients):
+        ours = depthwise_convolution_gelu(features, kernel, bias)
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_autocast_and_other_types_keep_their_type():

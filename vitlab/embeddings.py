@@ -33,9 +33,9 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     rows, columns = patch_grid(images, patch_size)
     B, C, _, _ = images.shape
     P = patch_size
-    x = images.reshape(B, C, rows, P, columns, P)  # cut H into rows·P and W into columns·P
-    x = x.permute(0, 2, 4, 3, 5, 1)  # (B, rows, columns, P, P, C)
-    return x.reshape(B, rows * columns, P * P * C)  # (B, n, P²·C)
+    cut = images.reshape(B, C, rows, P, columns, P)  # (B, C, H, W) -> (B, C, rows, P, columns, P)
+    patches = cut.permute(0, 2, 4, 3, 5, 1)  # (B, rows, columns, P, P, C)
+    return patches.reshape(B, rows * columns, P * P * C)  # (B, n, P²·C)
 
 
 def unpatchify(patches: Tensor, patch_size: int, image_size: tuple[int, int]) -> Tensor:
@@ -62,9 +62,9 @@ def unpatchify(patches: Tensor, patch_size: int, image_size: tuple[int, int]) ->
             f"that image has {rows} x {columns} patches, each of a multiple of {P * P} numbers."
         )
     C = length // (P * P)
-    x = patches.reshape(B, rows, columns, P, P, C)
-    x = x.permute(0, 5, 1, 3, 2, 4)  # (B, C, rows, P, columns, P)
-    return x.reshape(B, C, H, W)
+    on_grid = patches.reshape(B, rows, columns, P, P, C)  # (B, n, P²·C) -> (B, rows, columns, P, P, C)
+    cut = on_grid.permute(0, 5, 1, 3, 2, 4)  # (B, C, rows, P, columns, P)
+    return cut.reshape(B, C, H, W)  # (B, C, H, W)
 
 
 def embed_patches(images: Tensor, E: Tensor, patch_size: int) -> Tensor:
@@ -147,7 +147,8 @@ def assemble_sequence(patch_embeddings: Tensor, class_embedding: Tensor, positio
             f"need (n+1, d) = {(n + 1, d)}; for another image size, interpolate it with interpolate_positions."
         )
     class_tokens = class_embedding.expand(B, 1, d)  # one for each image
-    return torch.cat([class_tokens, patch_embeddings], dim=1) + position_embedding  # (B, n+1, d)
+    sequence = torch.cat([class_tokens, patch_embeddings], dim=1)  # (B, n+1, d)
+    return sequence + position_embedding
 
 
 def interpolate_positions(position_embedding: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:

@@ -41,7 +41,7 @@ def spatial_reduction(X: Tensor, W_S: Tensor, b_S: Tensor, sr_ratio: int) -> Ten
     rows, columns = reduced_grid(X, R)
     B, _, _, d = X.shape
     whole = X[:, : rows * R, : columns * R]  # (B, rows·R, columns·R, d)
-    cut = whole.reshape(B, rows, R, columns, R, d)  # rows·R into rows and R, columns·R likewise
+    cut = whole.reshape(B, rows, R, columns, R, d)  # (B, rows, R, columns, R, d)
     squares = cut.transpose(2, 3)  # (B, rows, columns, R, R, d)
     flattened = squares.reshape(B, rows * columns, R * R * d)  # (B, n', R²·d)
     return flattened @ W_S + b_S

@@ -4,7 +4,7 @@ Where a topic's module has another path, its `forward` hands over to a function 
 parameters, and the function gives the same numbers and the same gradients:
 
     products         matrix products and convolutions by oneDNN, GELU in the same pass
-    feed_forward     the FFN, and the Mix-FFN without its wide tensors in memory
+    ffn              the FFN, and the Mix-FFN without its wide tensors in memory
     class_token      the last encoder block for the one token that a classifier reads
     upsampling       bilinear upsampling as two small matrices; bands of rows that fit a processor's cache
     decoder          the All-MLP decoder, which fuses before it upsamples
@@ -15,7 +15,7 @@ parameters, and the function gives the same numbers and the same gradients:
 
 from vitlab.fast.cross_entropy import upsampled_cross_entropy
 from vitlab.fast.decoder import all_mlp_decoder
-from vitlab.fast.feed_forward import feed_forward, mix_feed_forward
+from vitlab.fast.ffn import feed_forward, mix_feed_forward
 from vitlab.fast.products import Linear, linear
 from vitlab.fast.switch import is_on, off
 

@@ -21,22 +21,22 @@ MKL_IS_AT_ITS_BEST = torch.backends.mkl.is_available() and is_intel()
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, then: tuple) -> Tensor:
+    bias = bias if bias is None else bias.contiguous()  # oneDNN reads any bias as if it lay in one piece
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *then)
 
 
 def _depthwise_convolution(features: Tensor, kernel: Tensor, bias: Tensor, then: tuple) -> Tensor:
     padding = stride = dilation = (1, 1)
     return torch.ops.mkldnn._convolution_pointwise(
-        features, kernel, bias, padding, stride, dilation, len(kernel), *then
+        features, kernel, bias.contiguous(), padding, stride, dilation, len(kernel), *then
     )
 
 
 def _works() -> bool:
     """Whether these operations, which PyTorch promises to nobody, are there and do what is taken for granted here."""
-    x, weight, bias = (torch.linspace(-2, 2, n, device="cpu", dtype=torch.float32) for n in (6, 12, 4))
-    x, weight = x.reshape(2, 3), weight.reshape(4, 3)  # 2 tokens of 3 features; 4 outputs
-    features = torch.linspace(-2, 2, 40, device="cpu", dtype=torch.float32).reshape(1, 4, 2, 5)
-    kernel = torch.linspace(-1, 2, 36, device="cpu", dtype=torch.float32).reshape(4, 1, 3, 3)
+    numbers = torch.linspace(-2, 2, 40, device="cpu", dtype=torch.float32)
+    x, weight, bias = numbers[10:16].view(2, 3), numbers[:12].view(4, 3), numbers[:4]  # (2, 3), (4, 3), (4,)
+    features, kernel = numbers.view(1, 4, 2, 5), numbers[2:38].view(4, 1, 3, 3)  # (B, C, H, W), (C, 1, 3, 3)
     try:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             y, convolved = F.linear(x, weight, bias), F.conv2d(features, kernel, bias, padding=1, groups=4)

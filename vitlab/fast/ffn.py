@@ -6,6 +6,10 @@ from torch.utils.checkpoint import checkpoint
 
 from vitlab.fast.products import depthwise_convolution_gelu, linear_gelu
 
+# From this many numbers an image on, it is a matter of memory what the Mix-FFN keeps. Counted for one image, because a
+# batch can be cut smaller.
+MUCH_FOR_AN_IMAGE = 2**18
+
 
 def feed_forward(ffn: nn.Module, Z: Tensor) -> Tensor:
     """`vitlab.ffn.FeedForward`: GELU in the pass that computes what it activates. (..., d) -> (..., d)."""
@@ -15,10 +19,11 @@ def feed_forward(ffn: nn.Module, Z: Tensor) -> Tensor:
 def mix_feed_forward(ffn: nn.Module, Z: Tensor) -> Tensor:
     """`vitlab.mix_ffn.MixFeedForward`: (B, H, W, d) -> (B, H, W, d).
 
-    Three tensors in between have d_ff = 4d features, which makes them the largest of the encoder. None is kept for the
-    backward pass, which computes them again.
+    Three tensors in between have d_ff = 4d features, which makes them the largest of the encoder. Where images are
+    large, none is kept for the backward pass, which computes them again.
     """
-    if torch.is_grad_enabled():
+    _, H, W, _ = Z.shape
+    if torch.is_grad_enabled() and H * W * ffn.expand.out_features >= MUCH_FOR_AN_IMAGE:
         return checkpoint(_mix_feed_forward, ffn, Z, use_reentrant=False, preserve_rng_state=False)
     return _mix_feed_forward(ffn, Z)
 
