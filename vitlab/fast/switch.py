@@ -19,7 +19,10 @@ def is_on(steps: Steps = UNSEEN) -> bool:
 
 @contextmanager
 def off() -> Iterator[None]:
-    """Within this context no faster path is taken, in any thread."""
+    """Within this context no faster path is taken, in any thread.
+
+    With gradient checkpointing the backward pass belongs inside, too, since it computes the forward pass again.
+    """
     global _on
     before, _on = _on, False
     try:
