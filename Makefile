@@ -17,7 +17,7 @@ PACKAGE := $(shell find vitlab -name '*.py' -o -path 'vitlab/grading/students/*'
 SOLUTIONS := $(wildcard solutions/*/*.ipynb)
 BOOK := $(shell find book -type f -not -name '*.pyc') _config.yml _toc.yml
 
-.PHONY: course test book exercises format clean
+.PHONY: course test book exercises checks-report format clean
 
 course: $(BUILD)/exercises $(BUILD)/book
 	@echo "[4/4] The demonstration class"
@@ -51,6 +51,11 @@ $(BUILD)/book: .venv/installed $(BUILD)/exercises $(PACKAGE) $(BOOK)
 # Two workers; a notebook's cells share a kernel, so that a file stays with one worker. Skipped tests are listed.
 test: $(BUILD)/exercises $(BUILD)/book
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs --durations 5 tests solutions --nbval-lax
+
+# What the checks accept, refuse and explain: book/results/checks.json. Some minutes.
+checks-report: .venv/installed
+	@$(BIN)/python -m vitlab.checks tables
+	@$(BIN)/python -m vitlab.checks report
 
 format: .venv/installed
 	@$(BIN)/ruff check --fix && $(BIN)/ruff format

@@ -41,4 +41,4 @@ def test_the_readme_s_commands_grade_a_student_in_a_fresh_checkout(tmp_path):
         ((name, score),) = [(row["student_id"], float(row["score"])) for row in csv.DictReader(file)]
     assert (name, score) == ("unscaled", 12 - 3)  # the written answer is not marked yet
     page = (tmp_path / "feedback/unscaled/attention/attention.html").read_text(encoding="utf-8")
-    assert "not divided by √d_k" in page
+    assert "division by √d_k is missing" in page

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitlab.checks.engine.exercise import Case, Exercise, Misconception, Part
+from vitlab.checks.engine.exercise import Exercise, Many, Part, Sizes
 
 
 def residual_mlp(Z: Tensor, p: dict, blocks: list[dict], scales: list[Tensor], slope: float) -> Tensor:
@@ -41,98 +41,100 @@ def above(x: Tensor, limit: float) -> Tensor:
     return x > limit
 
 
-def _mlp_cases(g, B, n, d, dtype=torch.float32, gradient=False):
-    def normal(*shape):
-        return torch.randn(shape, generator=g, dtype=dtype)
-
-    p = {"W_out": normal(d, d), "b_out": normal(d)}
-    blocks, scales = [{"W": normal(d, d)}, {"W": normal(d, d)}], [normal(d), normal(d)]
-    return [Case(f"{B} times {n} tokens of {d}", (normal(B, n, d), p, blocks, scales, 0.1), gradient)]
-
-
-def _label_cases(g, B, n):
-    predictions, labels = torch.randint(4, (2, B, n), generator=g)
-    return [Case(f"{B} images of {n}", (predictions, labels, 4), gradient=True)]
-
-
-def _loss_cases(g, dtype=torch.float32):
-    logits, labels = torch.randn(5, 4, generator=g, dtype=dtype), torch.randint(4, (5,), generator=g)
-    return [Case(f"five images, {dtype}", (logits, labels, 0.1), gradient=True)]
+MLP = Exercise(
+    residual_mlp,
+    takes={
+        "Z": "B n d",
+        "p": {"W_out": "d d", "b_out": "d"},
+        "blocks": Many("L", {"W": "d d"}),
+        "scales": Many("L", "d"),
+        "slope": 0.1,
+    },
+    returns="B n d",
+    parts=(Part("one image", 1, Sizes(B=1)), Part("float64, gradients", 2, Sizes(gradient=True))),
+)
 
 
-EXERCISES = (
-    Exercise(
-        name="residual_mlp",
-        arguments=("Z", "p", "blocks", "scales", "slope"),
-        returns="(B, n, d)",
-        axes=("image", "token", "number"),
-        reference=residual_mlp,
-        parts=(
-            Part("one image", 1, lambda g: _mlp_cases(g, 1, 4, 3)),
-            Part("float64, gradients", 2, lambda g: _mlp_cases(g, 2, 5, 4, torch.float64, True)),
-        ),
-        misconceptions=(
-            Misconception(lambda Z, p, blocks, scales, a: residual_mlp(Z, p, blocks[1:], scales[1:], a), "one block"),
-            Misconception(lambda Z, p, blocks, scales, slope: residual_mlp(Z, p, blocks, scales, 0.0), "no slope"),
-        ),
-    ),
-    Exercise(
-        name="parameters",
-        arguments=("d", "d_ff"),
-        returns="a whole number",
-        axes=(),
-        reference=parameters,
-        parts=(
-            Part("small", 1, lambda g: [Case("d = 3, d_ff = 5", (3, 5))]),
-            Part("ViT-B", 1, lambda g: [Case("d = 768, d_ff = 3072", (768, 3072)), Case("d = 5000", (5000, 20000))]),
-        ),
-        misconceptions=(Misconception(lambda d, d_ff: 2 * d * d_ff, "no biases"),),
-    ),
-    Exercise(
-        name="rate",
-        arguments=("step", "steps", "peak"),
-        returns="a number",
-        axes=(),
-        reference=rate,
-        parts=(Part("all", 2, lambda g: [Case("the first", (0, 9, 0.003)), Case("the last", (8, 9, 0.003))]),),
-        misconceptions=(Misconception(lambda step, steps, peak: peak * (1 - (step + 1) / steps), "counted from 1"),),
-    ),
-    Exercise(
-        name="loss",
-        arguments=("logits", "labels", "smoothing"),
-        returns="a number",
-        axes=(),
-        reference=loss,
-        parts=(
-            Part("float32", 1, _loss_cases),
-            Part("float64", 1, lambda g: _loss_cases(g, torch.float64)),
-        ),
-        misconceptions=(
-            Misconception(lambda logits, labels, smoothing: loss(logits, labels, 0.0), "not smoothed"),
-            Misconception(lambda logits, labels, smoothing: 5 * loss(logits, labels, smoothing), "a sum"),
-        ),
-    ),
-    Exercise(
-        name="counts",
-        arguments=("predictions", "labels", "num_classes"),
-        returns="(N, N)",
-        axes=("label", "prediction"),
-        reference=counts,
-        parts=(
-            Part("one image", 1, lambda g: _label_cases(g, 1, 20)),
-            Part("many", 1, lambda g: _label_cases(g, 3, 30)),
-        ),
-        misconceptions=(
-            Misconception(lambda predictions, labels, n: counts(labels, predictions, n), "transposed"),
-        ),
-    ),
-    Exercise(
-        name="above",
-        arguments=("x", "limit"),
-        returns="(B, n)",
-        axes=("image", "number"),
-        reference=above,
-        parts=(Part("all", 1, lambda g: [Case("two images", (torch.randn(2, 6, generator=g), 0.5), True)]),),
-        misconceptions=(Misconception(lambda x, limit: x < limit, "below"),),
-    ),
-)  # fmt: skip
+@MLP.misconception("one block")
+def _(Z, p, blocks, scales, slope):
+    return residual_mlp(Z, p, blocks[1:], scales[1:], slope)
+
+
+@MLP.misconception("no slope")
+def _(Z, p, blocks, scales, slope):
+    return residual_mlp(Z, p, blocks, scales, 0.0)
+
+
+PARAMETERS = Exercise(
+    parameters,
+    takes={"d": "d", "d_ff": "d_ff"},
+    returns="",
+    parts=(Part("small", 1, Sizes()), Part("ViT-B", 1, Sizes(d=768, d_ff=3072), Sizes(d=5000, d_ff=20000))),
+)
+
+
+@PARAMETERS.misconception("no biases")
+def _(d, d_ff):
+    return 2 * d * d_ff
+
+
+RATE = Exercise(
+    rate,
+    takes={"step": "step", "steps": "steps", "peak": (0.001, 0.01)},
+    where={"steps": "step + more"},
+    returns="",
+    parts=(Part("all", 2, Sizes("the first", step=0), Sizes("the last", more=1), Sizes()),),
+)
+
+
+@RATE.misconception("counted from 1")
+def _(step, steps, peak):
+    return peak * (1 - (step + 1) / steps)
+
+
+LOSS = Exercise(
+    loss,
+    takes={"logits": "B N", "labels": "B < N", "smoothing": (0.1, 0.3)},
+    returns="",
+    parts=(Part("float32", 1, Sizes(), Sizes(B=1)), Part("float64", 1, Sizes(gradient=True))),
+)
+
+
+@LOSS.misconception("not smoothed")
+def _(logits, labels, smoothing):
+    return loss(logits, labels, 0.0)
+
+
+@LOSS.misconception("a sum")
+def _(logits, labels, smoothing):
+    return len(labels) * loss(logits, labels, smoothing)
+
+
+COUNTS = Exercise(
+    counts,
+    takes={"predictions": "B n < N", "labels": "B n < N", "num_classes": "N"},
+    returns="N N",
+    axes="label prediction",
+    parts=(Part("one image", 1, Sizes(B=1, n="large")), Part("many", 1, Sizes(n="large", gradient=True))),
+)
+
+
+@COUNTS.misconception("transposed")
+def _(predictions, labels, num_classes):
+    return counts(labels, predictions, num_classes)
+
+
+ABOVE = Exercise(
+    above,
+    takes={"x": "B n", "limit": 0.5},
+    returns="B n",
+    parts=(Part("all", 1, Sizes(n="large", gradient=True)),),
+)
+
+
+@ABOVE.misconception("below")
+def _(x, limit):
+    return x < limit
+
+
+EXERCISES = (MLP, PARAMETERS, RATE, LOSS, COUNTS, ABOVE)

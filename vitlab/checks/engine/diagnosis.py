@@ -97,6 +97,8 @@ def wrong_numbers(output: Tensor, expected: Tensor, dtype: torch.dtype, axes: tu
         return "The result contains infinity: an exponential overflows, or something is divided by 0."
     if close(output, expected, torch.float32) and dtype == torch.float64:
         return "The numbers are nearly right, but not exact: is an ε added somewhere, or float32 used on the way?"
+    if bool(torch.isclose(output, expected, rtol=1e-2, atol=1e-4).all()):
+        return "The numbers agree to two or three digits only: is something rounded, or computed in half precision?"
     if not output.any():
         return "The result is zero everywhere."
     if output.numel() > 1 and bool((output == output.flatten()[0]).all()):

@@ -11,39 +11,21 @@ floating numbers up to the tolerance of their dtype. As to the kind of number,
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from vitlab.checks.engine import diagnosis, switches, values
 from vitlab.checks.engine.candidate import Candidate, Outcome
 from vitlab.checks.engine.exercise import Case, Exercise
-from vitlab.checks.engine.report import Excerpt, ExerciseResult, PartResult
+from vitlab.checks.engine.explain import NUMBERS_WRONG, Told, agrees, explain
+from vitlab.checks.engine.report import ExerciseResult, PartResult
+from vitlab.checks.engine.trial import Trial
 
 Call = tuple[str, tuple[values.Value, ...], Tensor | None]  # a name, arguments and what came of them
 OVERWRITES = "A call changes what an earlier call returned, or was given: make a new tensor in each call."
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One case, what was expected and what came. A number is expected as a tensor without axes."""
-
-    case: Case
-    expected: Tensor
-    outcome: Outcome
-    fault: str  # the sentence that says what is wrong, or ""
-    misplaced: bool  # whether the fault lies in the result itself, so that a misconception may explain it
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.expected.dtype
-
-    @property
-    def came(self) -> Tensor | None:
-        """The result, as a tensor; None if there is none."""
-        return None if self.outcome.output is None else values.as_tensor(self.outcome.output)
 
 
 def judge(exercise: Exercise, candidate: Candidate, seed: int, passed: frozenset[str] = frozenset()) -> ExerciseResult:
@@ -62,19 +44,16 @@ def judge(exercise: Exercise, candidate: Candidate, seed: int, passed: frozenset
 
 
 def _judge(exercise: Exercise, candidate: Candidate, seed: int, passed: frozenset[str]) -> ExerciseResult:
-    generator = Generator().manual_seed(seed)
-    by_part = [[_try(exercise, candidate, case) for case in part.cases(generator)] for part in exercise.parts]
+    by_part = [[_try(exercise, candidate, case) for case in cases] for cases in exercise.cases(seed)]
     trials = [trial for of_part in by_part for trial in of_part]
     if all(trial.outcome.kind == "missing" or _not_written(trial.outcome) for trial in trials):
         return _without_points(exercise, trials[0].fault, "")
     if unsteady := _unsteady(exercise, candidate, trials):
         return _without_points(exercise, unsteady, "two calls", remarks([trial.outcome for trial in trials]))
-    sentences, excerpt = _explain(exercise, trials), _excerpt(exercise, trials)
     excused = False
     blamed, calls = _earlier_to_blame(exercise, candidate, trials)
     if blamed:
         names = " and ".join(f"`{name}`" for name in blamed)
-        excerpt = None
         if right := [name for name in blamed if name in passed]:
             sentences = [
                 f"Your `{right[0]}` is right in its own check and wrong when it is called here: does it keep something between calls, or work for some sizes only?"
@@ -88,13 +67,15 @@ def _judge(exercise: Exercise, candidate: Candidate, seed: int, passed: frozense
             by_part = [[_excuse(exercise, candidate, trial, calls) for trial in of_part] for of_part in by_part]
             sentences = [f"Right, given the results of your {names}: the points are yours. Repair {names}."]
             sentences += [trial.fault for of_part in by_part for trial in of_part if trial.fault][:1]
+        told = Told(sentences)
+    else:
+        told = explain(exercise, candidate, trials, seed)
     parts = [
         PartResult(part.title, part.points, next((t.case.description for t in of_part if t.fault), None))
         for part, of_part in zip(exercise.parts, by_part, strict=True)
     ]
-    return ExerciseResult(
-        exercise.name, tuple(parts), tuple(sentences), excerpt, remarks([trial.outcome for trial in trials]), excused
-    )
+    said, sentences = remarks([trial.outcome for trial in trials]), tuple(told.sentences)
+    return ExerciseResult(exercise.name, tuple(parts), sentences, told.excerpt, said, excused, told.example, told.named)
 
 
 def _without_points(exercise: Exercise, sentence: str, failed_on: str, remarks: tuple[str, ...] = ()) -> ExerciseResult:
@@ -131,7 +112,7 @@ def _fault_of_result(exercise: Exercise, outcome: Outcome, expected: Tensor) -> 
             )
         relation = diagnosis.wrong_numbers(output, expected, expected.dtype, exercise.axes)
         seen = f"{relation} {exercise.broken_property(output)}".strip()
-        return seen or "The shape is right, but the numbers are not: work out the first one below by hand."
+        return seen or NUMBERS_WRONG
     if kind == "float" and expected_kind == "integer":
         if expected.ndim == 0:
             return f"The function returns a float, {output.item()}; expected was a whole number: divide with //, since / gives a decimal number."
@@ -261,7 +242,7 @@ def _unsteady(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> 
         again = candidate.call(exercise.name, first.case.arguments).output
         if again is None or not _same(values.as_tensor(again), first.came):
             return "Two calls with the same arguments give different results: use nothing random, and keep nothing between calls."
-    if first.fault:
+    if first.fault or any(trial.misplaced for trial in trials):  # there is something to explain already
         return ""
     # The same sizes with other numbers, those of the case turned round: what was kept for these sizes is wrong now.
     turned = values.copy(first.case.arguments)
@@ -280,44 +261,6 @@ def _unsteady(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> 
 
 def _same(x: Tensor, y: Tensor) -> bool:
     return x.dtype == y.dtype and diagnosis.close(x, y, torch.float64)
-
-
-def _explain(exercise: Exercise, trials: list[Trial]) -> list[str]:
-    """The sentences for the student: the named mistake if there is one, else what was seen."""
-    misplaced = [trial for trial in trials if trial.misplaced]
-    beside = [trial for trial in trials if trial.fault and not trial.misplaced]
-    sentences = []
-    if misplaced:
-        named = _misconception(exercise, trials)
-        sentences.append(named or misplaced[0].fault)
-        right = [trial for trial in trials if not trial.misplaced]
-        if right and not named:
-            sentences.append(f"It works for {right[0].case.description}, but not for {misplaced[0].case.description}.")
-    sentences += [trial.fault for trial in beside[:1]]
-    return sentences or [f"`{exercise.name}` is right."]
-
-
-def _misconception(exercise: Exercise, trials: list[Trial]) -> str:
-    """The sentence of the misconception that would have given all these results, or ""."""
-    known = exercise.misconceptions + exercise.pairs
-    return next((misconception.sentence for misconception in known if _agrees(misconception.function, trials)), "")
-
-
-def _agrees(function: Callable[..., Tensor], trials: list[Trial]) -> bool:
-    """Whether `function` gives what the candidate gave, in every trial: the same numbers, or an exception for one."""
-    if all(trial.came is None for trial in trials):  # nothing to compare
-        return False
-    for trial in trials:
-        try:
-            output = values.as_tensor(function(*trial.case.arguments))
-        except Exception:
-            output = None
-        came = trial.came
-        if (came is None) != (output is None):
-            return False
-        if came is not None and not diagnosis.close(came, output, trial.dtype):
-            return False
-    return True
 
 
 def _earlier_to_blame(
@@ -356,7 +299,7 @@ def _earlier_to_blame(
     for suspects in [*((reference,) for reference in earlier), earlier]:  # one of them, or all together
         functions = [of_student(reference) if reference in suspects else reference for reference in earlier]
         calls.clear()
-        if _agrees(partial(function, *functions), trials):
+        if agrees(partial(function, *functions), trials):
             own = [(exercise.name, trial.case.arguments, trial.came) for trial in misplaced]
             if all(steady(came, result_of(name, arguments)) for name, arguments, came in [*calls, *own]):
                 return tuple(reference.__name__ for reference in suspects), calls
@@ -399,25 +342,6 @@ def _cuts_gradients(candidate: Candidate, call: Call) -> bool:
     gradients = candidate.call(name, arguments, torch.ones_like(output)).gradients
     floating = [x.is_floating_point() for _, x in values.tensors(arguments)]
     return not gradients or any(x and gradient is None for x, gradient in zip(floating, gradients, strict=True))
-
-
-def _excerpt(exercise: Exercise, trials: list[Trial]) -> Excerpt | None:
-    """The first place where the first wrong result is wrong, if it has the right shape."""
-    trial = next((trial for trial in trials if trial.misplaced), None)
-    output = trial.came if trial else None
-    if output is None or not output.ndim or output.shape != trial.expected.shape or output.is_complex():
-        return None
-    if diagnosis.close(output, trial.expected, trial.dtype):  # only its dtype is wrong
-        return None
-    position = diagnosis.first_difference(output, trial.expected, trial.dtype)
-    row = position[:-1]
-    return Excerpt(
-        trial.case.description,
-        ", ".join(f"{name} {i}" for name, i in zip(exercise.axes, position, strict=True)),
-        position[-1],
-        tuple(trial.expected[row].tolist()),
-        tuple(output[row].tolist()),
-    )
 
 
 def remarks(outcomes: list[Outcome]) -> tuple[str, ...]:

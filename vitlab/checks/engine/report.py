@@ -27,6 +27,16 @@ class Excerpt:
 
 
 @dataclass(frozen=True)
+class Example:
+    """The smallest case that fails, as Python to be copied into a cell."""
+
+    code: str
+    expected: str
+    received: str
+    steps: tuple[str, ...]  # "scores = torch.tensor(...)": what a right solution has on the way
+
+
+@dataclass(frozen=True)
 class ExerciseResult:
     name: str
     parts: tuple[PartResult, ...]
@@ -34,6 +44,8 @@ class ExerciseResult:
     excerpt: Excerpt | None
     remarks: tuple[str, ...]
     excused: bool = False  # right only given the results of earlier functions, which are wrong
+    example: Example | None = None
+    named: bool = False  # whether a sentence says which mistake gives these numbers
 
     @property
     def points(self) -> int:
@@ -103,6 +115,8 @@ def _as_text(exercise: ExerciseResult) -> str:
     if exercise.excerpt:
         where, expected, received = _first_difference(exercise.excerpt)
         lines.append(f"{where} {expected} was expected, and {received} came.")
+    if exercise.example:
+        lines += ["The smallest case that fails:", *(f"    {line}" for line in _lines(exercise.example))]
     lines += [f"  {_mark(part)} {part.title} ({_points(part.points)}){_failure(part)}" for part in exercise.parts]
     return "\n".join([*lines, *exercise.remarks])
 
@@ -116,9 +130,23 @@ def _as_html(exercise: ExerciseResult) -> str:
         for part in exercise.parts
     )
     remarks = "".join(f"<pre>{escape(remark)}</pre>" for remark in exercise.remarks)
-    body = f'{head}{sentences}{_table(exercise.excerpt)}<ul style="list-style: none; padding-left: 0">{parts}</ul>{remarks}'
+    body = f'{head}{sentences}{_table(exercise.excerpt)}{_fold(exercise.example)}<ul style="list-style: none; padding-left: 0">{parts}</ul>{remarks}'
     colour = "#2e8b57" if exercise.passed else "#d2691e"
     return f'<div style="border-left: 4px solid {colour}; padding-left: 1em; max-width: 50em">{body}</div>'
+
+
+def _lines(example: Example) -> list[str]:
+    """Python that can be copied into a cell, with what comes and what should."""
+    said = ["", f"# expected: {example.expected}", f"# received: {example.received}"]
+    return example.code.splitlines() + said + [f"# on the way: {step}" for step in example.steps]
+
+
+def _fold(example: Example | None) -> str:
+    if example is None:
+        return ""
+    code = escape("\n".join(_lines(example)))
+    style = "white-space: pre-wrap; overflow-wrap: anywhere"
+    return f'<details><summary>The smallest case that fails, to copy into a cell</summary><pre style="{style}">{code}</pre></details>'
 
 
 def _table(excerpt: Excerpt | None) -> str:

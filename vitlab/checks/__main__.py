@@ -1,0 +1,60 @@
+"""For authors, in the repository's root.
+
+python -m vitlab.checks tables [EXERCISE ...]   make the tables of slips anew (all that are out of date, or those named)
+python -m vitlab.checks report                  measure the checks, and write book/results/checks.json
+"""
+
+import argparse
+import sys
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+
+import torch
+
+from vitlab.checks import TOPICS, exercises
+from vitlab.checks.engine import table
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m vitlab.checks", description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    tables = commands.add_parser("tables", help="make the tables of slips anew")
+    tables.add_argument("exercise", nargs="*", help="by default all whose table is out of date")
+    commands.add_parser("report", help="measure the checks, and write book/results/checks.json")
+    options = parser.parse_args()
+    if options.command == "report":
+        from vitlab.checks.measure import main as measure
+
+        return measure()
+    known = [exercise.name for topic in TOPICS for exercise in exercises(topic)]
+    if unknown := [name for name in options.exercise if name not in known]:
+        parser.error(f"there is no exercise {unknown[0]!r}; the exercises are {', '.join(known)}")
+    with ProcessPoolExecutor(initializer=quietly) as workers:
+        for line in workers.map(make, options.exercise or [name for name in known if out_of_date(name)]):
+            print(line, flush=True)
+    return 0
+
+
+def quietly() -> None:
+    """One thread a worker; what a wrong version warns of is no news."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+
+
+def out_of_date(name: str) -> bool:
+    return not table.is_fresh(find(name))
+
+
+def make(name: str) -> str:
+    start = time.perf_counter()
+    rows = table.save(find(name))
+    return f"{name}: {rows} wrong versions in {time.perf_counter() - start:.0f} s"
+
+
+def find(name: str):
+    return next(exercise for topic in TOPICS for exercise in exercises(topic) if exercise.name == name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

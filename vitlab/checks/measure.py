@@ -1,0 +1,141 @@
+"""How well the checks do: `make checks-report` writes book/results/checks.json.
+
+Four kinds of answers are judged, over 20 seeds: right ones (the formulations of the checks and the variants of the tests),
+listed misconceptions, mutants (the reference with one slip in it, each on one seed), and pairs (two slips drawn at
+random). A mutant that no check rejects is either equal to the reference, which is listed, or accepted wrongly.
+"""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Generator
+
+from vitlab.checks import TOPICS, exercises
+from vitlab.checks.engine import diagnosis, table, values
+from vitlab.checks.engine.candidate import LocalCandidate
+from vitlab.checks.engine.exercise import Exercise, Sizes
+from vitlab.checks.engine.judge import judge
+from vitlab.checks.engine.report import ExerciseResult
+from vitlab.files import write_json
+from vitlab.machine import provenance
+
+SEEDS = range(20)
+PAIRS = 200  # drawn for each exercise
+RESULTS = Path("book/results/checks.json")
+
+
+def main() -> int:
+    if not Path("tests").is_dir():
+        sys.exit("There is no folder tests/ here: run this in the repository's root.")
+    jobs = [(topic, exercise.name) for topic in TOPICS for exercise in exercises(topic)]
+    with ProcessPoolExecutor(initializer=_quietly) as workers:
+        rows = {}
+        for (_, name), row in zip(jobs, workers.map(_measure, jobs), strict=True):
+            rows[name] = row
+            print(f"{name}: {row}", flush=True)
+    write_json(RESULTS, {"seeds": len(SEEDS), "exercises": rows, **provenance()})
+    print(f"{RESULTS} written")
+    return 0
+
+
+def _quietly() -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    sys.path[:0] = ["tests", "."]
+
+
+def _measure(job: tuple[str, str]) -> dict[str, Any]:
+    topic, name = job
+    exercise = next(exercise for exercise in exercises(topic) if exercise.name == name)
+    right = [*exercise.formulations, *import_module(f"test_{topic}").CORRECT[name]]
+    mutants = list(_mutants(exercise))
+    pairs = list(_pairs(exercise))
+    times: list[float] = []
+
+    def judged(function: Callable, seed: int) -> ExerciseResult:
+        start = time.perf_counter()
+        result = judge(exercise, LocalCandidate({name: function}), seed)
+        if not result.passed:
+            times.append(1000 * (time.perf_counter() - start))
+        return result
+
+    by_mutant = [(mutant, judged(mutant, seed % len(SEEDS))) for seed, mutant in enumerate(mutants)]
+    by_pair = [(pair, judged(pair, seed % len(SEEDS))) for seed, pair in enumerate(pairs)]
+    accepted = [mutant for mutant, result in (*by_mutant, *by_pair) if result.passed]
+    equal = [mutant for mutant in accepted if _equal(exercise, mutant)]
+    wrong = [m for m in exercise.misconceptions for seed in SEEDS if judged(m.function, seed).passed]
+    return {
+        "right answers": len(right),
+        "false rejects": sum(not judged(function, seed).passed for function in right for seed in SEEDS),
+        "misconceptions": len(exercise.misconceptions),
+        "mutants": len(mutants),
+        "pairs": len(pairs),
+        "false accepts": sorted({m.sentence for m in accepted if m not in equal} | {m.sentence for m in wrong}),
+        "equal to the reference": sorted({m.sentence for m in equal}),
+        "mutants explained": _share([result for _, result in by_mutant]),
+        "pairs explained": _share([result for _, result in by_pair]),
+        "milliseconds, median": round(median(times)),
+        "milliseconds, largest": round(max(times)),
+    }
+
+
+def _mutants(exercise: Exercise):
+    """One slip at a time, of every formulation; those alone that return something on the fixed cases."""
+    cases = table.fixed_cases(exercise)
+    for _, origin in table.origins(exercise):
+        for slip in origin.slips if origin.misconception is None else ():
+            mutant = table.Explanation(origin, (slip,))
+            if any(_returns(mutant, case.arguments) for case in cases):
+                yield mutant
+
+
+def _pairs(exercise: Exercise):
+    """Two slips of any cost, drawn at random."""
+    generator = Generator().manual_seed(1)
+    arguments = table.fixed_cases(exercise)[0].arguments
+    origins = [origin for _, origin in table.origins(exercise) if origin.misconception is None]
+    found = 0
+    while found < PAIRS:
+        origin = origins[found % len(origins)]
+        i, j = torch.randint(len(origin.slips), (2,), generator=generator).tolist()
+        pair = table.Explanation(origin, (origin.slips[i], origin.slips[j]))
+        if i != j and _returns(pair, arguments):
+            found += 1
+            yield pair
+
+
+def _returns(function: Callable, arguments: tuple) -> bool:
+    try:
+        return isinstance(function(*arguments), torch.Tensor | int | float)
+    except Exception:
+        return False
+
+
+def _equal(exercise: Exercise, function: Callable) -> bool:
+    """Whether a function gives the reference's numbers in float64, on sizes and numbers that no check has seen."""
+    generator = Generator().manual_seed(99)
+    for line in [Sizes(gradient=True) for _ in range(10)] + [
+        line for part in exercise.parts for line in part.lines
+    ] * 3:
+        case = exercise.case(line, generator)
+        try:
+            came, expected = (values.as_tensor(f(*case.arguments)) for f in (function, exercise.reference))
+        except Exception:
+            return False
+        if not diagnosis.close(came, expected, expected.dtype):
+            return False
+    return True
+
+
+def _share(results: list[ExerciseResult]) -> float:
+    """The share of the rejected answers that were told a mistake by name."""
+    rejected = [result for result in results if not result.passed]
+    return round(sum(result.named for result in rejected) / len(rejected), 3) if rejected else 1.0
