@@ -28,7 +28,7 @@ TABLES = Path(__file__).parents[1] / "tables"
 ALONE = 2**16 - 1  # in the place of the second slip
 PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29)  # sizes of the fixed cases: no product or root of two is a third
 PAIRED = 250  # so many of the cheapest slips of a formulation are also tried two at a time
-BESIDE = 150  # so many of the cheapest beside each misconception
+BESIDE = 250  # so many of the cheapest beside each misconception
 SAME = 1e-9  # two slips have the same fingerprint up to this share of the results' length
 CLOSE = 1e-6  # a student's may differ by this share: a step may have been computed in float32
 
@@ -220,10 +220,10 @@ def _same(x: Any, y: Any) -> bool:
 
 def _heard(exercise: Exercise, row: tuple[int, int, int]) -> bool:
     """Whether a slip that changes nothing on the fixed cases changes something on those of the check."""
-    explanation = _explanation(exercise, row)
+    version = explanation(exercise, row)
     for case in (case for part in exercise.cases(0) for case in part):
         try:
-            result = explanation(*case.arguments)
+            result = version(*case.arguments)
         except Exception:
             return True
         expected = exercise.reference(*case.arguments)
@@ -293,11 +293,11 @@ def lookup(exercise: Exercise, candidate: Candidate) -> Iterator[Explanation]:
     rows = table["slips"][low:high].tolist()
     if abs(number - float(table["right"])) <= tolerance:  # right on these cases: wrong for large numbers, say
         rows += table["quiet"].tolist()
-    explanations = [_explanation(exercise, row) for row in rows if fits(exercise, row)]
-    yield from sorted(explanations, key=lambda explanation: explanation.cost)
+    found = [explanation(exercise, row) for row in rows if fits(exercise, row)]
+    yield from sorted(found, key=lambda explanation: explanation.cost)
 
 
-def _explanation(exercise: Exercise, row: tuple[int, int, int]) -> Explanation:
+def explanation(exercise: Exercise, row: tuple[int, int, int]) -> Explanation:
     found = origin(exercise, row[0])
     return Explanation(found, tuple(found.slips[i] for i in row[1:] if i != ALONE))
 

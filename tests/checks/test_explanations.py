@@ -1,0 +1,248 @@
+"""Mistakes that nobody listed: programs, their slips, the tables, and the sentences that come of them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vitlab import checks
+from vitlab.attention import attention, attention_scores, multi_head_self_attention
+from vitlab.checks.engine import table, values
+from vitlab.checks.engine.candidate import LocalCandidate
+from vitlab.checks.engine.explain import agrees, smallest
+from vitlab.checks.engine.judge import judge
+from vitlab.checks.engine.program import RESULT, read
+from vitlab.checks.engine.slips import run
+from vitlab.embeddings import patchify
+
+EXERCISES = {exercise.name: exercise for topic in checks.TOPICS for exercise in checks.exercises(topic)}
+each_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+
+
+def judged(name, function, seed=0):
+    return judge(EXERCISES[name], LocalCandidate({name: function}), seed)
+
+
+# ---- Programs: the same function, as single operations.
+
+
+@each_exercise
+def test_every_formulation_gives_what_the_reference_gives(exercise):
+    for function in exercise.formulations:
+        program = read(function, exercise.given)
+        for case in (case for seed in range(3) for part in exercise.cases(seed) for case in part):
+            expected = values.as_tensor(exercise.reference(*case.arguments))
+            assert torch.allclose(program.run(case.arguments)[RESULT], expected, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+def test_operations_know_their_step_and_helpers_are_written_out_at_each_call():
+    program = read(multi_head_self_attention)
+    cuts = [op for op in program.operations if ".reshape(" in op.code]
+    assert [op.step for op in cuts] == ["Q", "K", "V"] and len({op.origin for op in cuts}) == 1
+    assert "softmax" not in str(program.operations) and any("torch.exp" in op.code for op in program.operations)
+
+
+def test_a_helper_that_is_given_stays_a_call():
+    program = read(multi_head_self_attention, given=(attention,))
+    assert any(op.code.startswith("attention(") for op in program.operations)
+
+
+def test_what_is_no_chain_is_one_operation():
+    def total(x):
+        for _ in range(3):
+            x = x + 1
+        return x
+
+    [operation] = read(total).operations
+    assert operation.code == "total(x)"
+
+
+# ---- Tables.
+
+
+@each_exercise
+def test_the_committed_table_is_made_from_the_exercise_as_it_is(exercise):
+    assert table.is_fresh(exercise), "run `python -m vitlab.checks tables` and commit what it writes"
+
+
+@each_exercise
+def test_rows_drawn_from_the_table_have_their_fingerprints(exercise):
+    rows = table.load(exercise)
+    cases = table.fixed_cases(exercise)
+    for k in np.random.default_rng(0).integers(len(rows["slips"]), size=30):
+        explanation = table.explanation(exercise, rows["slips"][k].tolist())
+        results = [_result(explanation, case.arguments) for case in cases]
+        assert table.fingerprint(results)[0] == pytest.approx(float(rows["fingerprints"][k]), rel=1e-6, abs=1e-5)
+
+
+def _result(function, arguments):
+    try:
+        return function(*arguments)
+    except Exception:
+        return None
+
+
+@each_exercise
+def test_wrong_versions_drawn_from_the_table_are_named(exercise):
+    """Their own sentence is told, or that of another mistake with the same numbers in every case."""
+    rows, told = table.load(exercise)["slips"], 0
+    for k in np.random.default_rng(1).integers(len(rows), size=25):
+        explanation = table.explanation(exercise, rows[k].tolist())
+        result = judged(exercise.name, explanation, seed=int(k) % 7)
+        told += result.named
+        assert result.named or not result.passed
+    assert told >= 22  # of 25; the others give no number, or the same one everywhere
+
+
+def test_a_table_that_is_out_of_date_misleads_nobody(monkeypatch):
+    rows = dict(table.load(EXERCISES["attention_scores"]))
+    rows["slips"] = np.random.default_rng(0).permutation(rows["slips"])
+    monkeypatch.setattr(table, "load", lambda exercise: rows)
+    result = judged("attention_scores", lambda Q, K: 3 * attention_scores(Q, K))
+    assert result.sentences[0] == "Every number is 3 times the expected one."
+
+
+@each_exercise
+def test_no_slip_explains_a_right_answer(exercise):
+    candidate = LocalCandidate({exercise.name: exercise.formulations[-1]})
+    cases = [case for part in exercise.cases(5) for case in part]
+    for explanation in table.lookup(exercise, candidate):
+        results = [(_result(explanation, case.arguments), exercise.reference(*case.arguments)) for case in cases]
+        assert not all(r is not None and r.shape == e.shape and torch.allclose(r, e, 1e-4, 1e-4) for r, e in results)
+
+
+def test_one_slip_may_stand_behind_another():
+    exercise = EXERCISES["attention_weights"]
+    [(_, origin)] = [(k, o) for k, o in table.origins(exercise) if k == 1]
+    behind = [slip for slip in origin.slips if slip.clause == "there is a ReLU at the end"]
+    instead = [slip for slip in origin.slips if slip.clause.startswith("a sigmoid stands where")]
+    A = torch.randn(1, 2, 3)
+    result = run(origin.program, (instead[0], behind[0]), (A,))
+    assert torch.equal(result, A.sigmoid().relu())
+
+
+# ---- Sentences.
+
+
+def scores_over_sqrt_of_keys(Q, K):
+    return Q @ K.mT / math.sqrt(K.shape[1])
+
+
+def scores_without_the_root(Q, K):
+    return Q @ K.mT / Q.shape[-1]
+
+
+def scores_transposed_with_softmax(Q, K):
+    return (Q @ K.mT).softmax(-1)
+
+
+def attention_with_keys_for_values(Q, K, V):
+    return (Q @ K.mT / math.sqrt(Q.shape[-1])).softmax(-1) @ K
+
+
+def attention_scaled_last(Q, K, V):
+    return (Q @ K.mT).softmax(-1) / Q.shape[-1] ** 0.5 @ V
+
+
+def msa_with_a_relu_on_the_queries(Z, W_Q, W_K, W_V, W_O, num_heads):
+    d_h = Z.shape[-1] // num_heads
+    Q, K, V = ((Z @ W).unflatten(-1, (num_heads, d_h)).transpose(1, 2) for W in (W_Q, W_K, W_V))
+    return nn.functional.scaled_dot_product_attention(Q.relu(), K, V).transpose(1, 2).flatten(2) @ W_O
+
+
+def msa_with_values_from_keys_and_no_output(Z, W_Q, W_K, W_V, W_O, num_heads):
+    return multi_head_self_attention(Z, W_Q, W_K, W_K, torch.eye(len(W_O), dtype=Z.dtype), num_heads)
+
+
+def patches_with_pixels_from_the_bottom(images, patch_size):
+    return patchify(images.flip(2), patch_size)
+
+
+SAID = {
+    scores_over_sqrt_of_keys: ("attention_scores", "m (the number of keys) stands where d_k should"),
+    scores_without_the_root: ("attention_scores", "the square root of d_k is missing"),
+    scores_transposed_with_softmax: ("attention_scores", "two slips: there is a softmax over the keys"),
+    attention_with_keys_for_values: ("attention", "K stands where V should"),
+    attention_scaled_last: ("attention", "the softmax comes before the division by √d_k instead of after it"),
+    msa_with_a_relu_on_the_queries: ("multi_head_self_attention", "there is a ReLU after `Q`"),
+    msa_with_values_from_keys_and_no_output: ("multi_head_self_attention", "W_K is used in the place of W_V"),
+    patches_with_pixels_from_the_bottom: ("patchify", "the rows of images are taken in reverse order"),
+}
+
+
+@pytest.mark.parametrize("function", SAID, ids=lambda function: function.__name__)
+def test_an_unlisted_mistake_is_told_in_words(function):
+    name, words = SAID[function]
+    for seed in range(3):
+        assert words in judged(name, function, seed).sentences[0]
+
+
+def test_an_explanation_that_fits_one_seed_only_is_not_told():
+    exercise = EXERCISES["attention_scores"]
+    [first, *_] = [case for part in exercise.cases(0) for case in part]
+
+    def wrong(Q, K):
+        result = attention_scores(Q, K)
+        return 2 * result if Q.shape == first.arguments[0].shape else result * result.abs().amax()
+
+    assert not judged("attention_scores", wrong).named
+
+
+def test_nothing_is_explained_by_results_that_show_no_computation():
+    for function in (lambda Q, K: 0 * attention_scores(Q, K), lambda Q, K: attention_scores(Q, K) * float("nan")):
+        assert not judged("attention_scores", function).named
+
+
+# ---- What is seen of a mistake that no slip explains.
+
+
+def odd(Q, K):
+    """Right for one query, a formula of nobody's for more."""
+    A = attention_scores(Q, K)
+    return A if Q.shape[1] == 1 else (A + A.cumsum(1).sin()).cos()
+
+
+def test_the_smallest_failing_case_can_be_copied_into_a_cell():
+    result = judged("attention_scores", odd)
+    assert not result.named and result.sentences[0] == "The shape is right, but the numbers are not."
+    namespace = {"torch": torch, "attention_scores": odd}
+    *assignments, call = result.example.code.splitlines()
+    exec("\n".join(assignments), namespace)
+    assert torch.allclose(eval(call, namespace), eval(result.example.received, namespace), atol=1e-3)
+    namespace["attention_scores"] = attention_scores
+    assert torch.allclose(eval(call, namespace), eval(result.example.expected, namespace), atol=1e-3)
+    assert namespace["Q"].shape == (1, 2, 1)  # two queries, the fewest that fail
+    assert any(step.startswith("products = torch.tensor(") for step in result.example.steps)
+
+
+def test_the_step_whose_numbers_the_result_has_is_named():
+    def product_only(Q, K, V):
+        return Q @ K.mT if V.shape[-1] != K.shape[1] else attention(Q, K, V)
+
+    sentences = judged("attention", product_only).sentences
+    assert any("missing" in sentence for sentence in sentences)
+
+
+def test_an_argument_without_effect_is_named():
+    def scores(Q, K):
+        return (Q + 1).cumsum(-1).sum(-1, keepdim=True).sin().expand(-1, -1, K.shape[1]) + torch.arange(K.shape[1])
+
+    assert "The result does not depend on `K`." in judged("attention_scores", scores).sentences
+
+
+def test_images_that_touch_each_other_are_named():
+    def scores(Q, K):
+        A = attention_scores(Q, K)
+        return A + A.std(dim=0, unbiased=False).sin()
+
+    assert any("images should not touch each other" in s for s in judged("attention_scores", scores).sentences)
+
+
+def test_a_right_answer_has_no_smallest_failing_case():
+    assert smallest(EXERCISES["attention"], LocalCandidate({"attention": attention})) is None
+
+
+def test_nothing_agrees_where_nothing_came():
+    assert not agrees(attention, [])
