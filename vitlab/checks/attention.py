@@ -141,7 +141,12 @@ weights = Exercise(
     parts=(
         Part("moderate scores", 1, Sizes("one image", B=1), Sizes(), Sizes("many keys", m="large")),
         Part("large scores", 1, Sizes("scores around ±100", _far_apart)),
-        Part("float64, gradients", 1, Sizes(gradient=True), Sizes("all sizes equal", n="B", m="B", gradient=True)),
+        Part(
+            "float64, gradients",
+            1,
+            Sizes("scores of some tens", lambda A: 10 * A, gradient=True),
+            Sizes("all sizes equal", n="B", m="B", gradient=True),
+        ),
     ),
     broken_property=_broken_weights,
 )
@@ -352,7 +357,11 @@ msa = Exercise(
             Sizes("many tokens", n="large"),
             Sizes("as many heads as columns of a head", h="d_h"),
         ),
-        Part("float64, gradients", 1, Sizes(gradient=True)),
+        Part(
+            "float64, gradients",
+            1,
+            Sizes("large weights", lambda Z, *p: (Z, *(3 * W for W in p[:4]), p[4]), gradient=True),
+        ),
     ),
     pinned={"h": 3, "d_h": 5},
     builds_on=FollowThrough((attention,), _msa_with),
