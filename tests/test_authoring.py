@@ -134,3 +134,33 @@ def test_set_up_cell_is_silent_where_vitlab_is_installed():
         result = InteractiveShell().run_cell(generated_cells(CONFIG, "attention")["set-up"])
     result.raise_error()
     assert (captured.stdout, captured.stderr, captured.outputs) == ("", "", [])
+
+
+def test_a_new_topic_gets_its_stubs_and_keeps_what_is_there(repository):
+    new = ("new", "layer_norm", "layer_norm")
+    said = run_authoring(repository, *new).stdout
+    rooms = ["vitlab/checks", "tests", "book", "solutions/layer_norm"]
+    paths = [next((repository / room).glob("*layer_norm*")) for room in rooms]
+    assert all(f"{path.relative_to(repository)} written" in said for path in paths)
+    checks, tests, chapter, solution = (path.read_text(encoding="utf-8") for path in paths)
+    assert 'takes={"x": "", "gamma": "", "beta": "", "eps": ""}' in checks and "EXERCISES = (the_layer_norm,)" in checks
+    compile(checks, "checks", "exec"), compile(tests, "tests", "exec")
+    assert "[Open the exercise in Colab]" in chapter  # already in its committed form
+    notebook = nbformat.reads(solution, as_version=4)
+    assert [c.id for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade")] == [
+        "layer-norm-check",
+        "written-question-answer",
+    ]
+    assert "def layer_norm(x, gamma, beta, eps):" in solution
+
+    paths[0].write_text("mine", encoding="utf-8")
+    assert "written" not in run_authoring(repository, *new).stdout and paths[0].read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(
+    ("topic", "function", "words"),
+    [("layer_norm", "batch_norm", "has no function batch_norm"), ("nothing", "f", "No module named 'vitlab.nothing'")],
+)
+def test_a_new_topic_needs_its_reference_first(repository, topic, function, words):
+    done = run_authoring(repository, "new", topic, function)
+    assert done.returncode != 0 and words in done.stderr and not (repository / "solutions").exists()

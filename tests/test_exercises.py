@@ -1,13 +1,15 @@
 """The committed exercises are what nbgrader makes from the solutions, and fit the checks."""
 
+import ast
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from nbgrader.utils import is_grade, is_solution
 
 from vitlab.authoring.exercises import release
-from vitlab.checks import TOPICS, exercises
+from vitlab.checks import LECTURE, TOPICS, exercises
 
 ROOT = Path(__file__).parents[1]
 each_topic = pytest.mark.parametrize("topic", TOPICS)
@@ -88,3 +90,19 @@ def _around_the_solution(source):
     solution, _, after = rest.partition("    ### END SOLUTION")
     assert before and solution
     return before, solution, after
+
+
+@each_topic
+def test_a_stub_has_the_arguments_of_its_reference(topic):
+    sources = [cell.source for cell in _cells("solutions", topic) if is_solution(cell) and cell.cell_type == "code"]
+    stubs = {f.name: f for source in sources for f in ast.parse(source).body if isinstance(f, ast.FunctionDef)}
+    for exercise in exercises(topic):
+        assert tuple(argument.arg for argument in stubs[exercise.name].args.args) == exercise.arguments
+
+
+def test_topics_and_chapters_come_in_the_lecture_s_order():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    chapters = [Path(chapter["file"]).name for part in toc["parts"] for chapter in part["chapters"]]
+    assert [chapter for chapter in chapters if chapter in LECTURE] == [t for t in LECTURE if t in chapters]
+    assert set(TOPICS) <= set(chapters)
+    assert {path.parent.name for path in ROOT.glob("solutions/*/*.ipynb")} == set(TOPICS)

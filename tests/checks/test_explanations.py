@@ -17,7 +17,7 @@ from vitlab.checks.engine.program import RESULT, read
 from vitlab.checks.engine.slips import run
 from vitlab.embeddings import patchify
 
-EXERCISES = {exercise.name: exercise for topic in checks.TOPICS for exercise in checks.exercises(topic)}
+EXERCISES = checks.derivable()
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 
 

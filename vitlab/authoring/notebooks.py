@@ -11,7 +11,6 @@ Every notebook then loses its outputs and whatever an editor left in its metadat
 changed and nothing else. Running it twice changes nothing.
 """
 
-import argparse
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -82,13 +81,8 @@ def committed_form(path: Path, config: dict) -> str:
     return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
-def main() -> int:
-    """Write the notebooks that are out of date and name them; with `--check`, name them only and return 1."""
-    parser = argparse.ArgumentParser(prog="python -m vitlab.authoring", description=__doc__.partition(":")[0] + ".")
-    parser.add_argument("--check", action="store_true", help="name the notebooks that are out of date, write nothing")
-    check = parser.parse_args().check
-    if not Path("_config.yml").exists():
-        parser.error("there is no _config.yml here: run this in the repository's root")
+def main(check: bool) -> int:
+    """Write the notebooks that are out of date and name them; with `check`, name them only and return 1."""
     config = yaml.safe_load(Path("_config.yml").read_text(encoding="utf-8"))
     stale = 0
     for path in notebooks():

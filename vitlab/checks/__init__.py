@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
+from importlib.util import find_spec
 from types import FrameType
 
 from vitlab.checks.engine.candidate import Candidate, LocalCandidate
@@ -25,7 +26,12 @@ from vitlab.checks.engine.judge import judge
 from vitlab.checks.engine.report import ExerciseResult, Report
 from vitlab.checks.engine.training import TrainingExercise, judge_training
 
-TOPICS = ("embeddings", "attention")  # in the lecture's order
+AnyExercise = Exercise | TrainingExercise
+LECTURE = (  # all topics, in the lecture's order
+    "embeddings", "attention", "layer_norm", "ffn", "encoder", "vit", "cifar", "interpretation",
+    "segmentation", "overlap_embeddings", "sra", "mix_ffn", "mit", "decoder", "ade20k",
+)  # fmt: skip
+TOPICS = tuple(topic for topic in LECTURE if find_spec(f"vitlab.checks.{topic}"))  # those that have an exercise
 
 
 def exercises(topic: str) -> tuple[Exercise | TrainingExercise, ...]:
@@ -37,6 +43,12 @@ def exercises(topic: str) -> tuple[Exercise | TrainingExercise, ...]:
     if topic not in TOPICS:
         raise ValueError(f"there is no topic {topic!r}; the topics are {', '.join(TOPICS)}.")
     return import_module(f"vitlab.checks.{topic}").EXERCISES
+
+
+def derivable() -> dict[str, Exercise]:
+    """All exercises whose wrong versions are derived, by name: all but those in which a model is trained."""
+    every = (exercise for topic in TOPICS for exercise in exercises(topic))
+    return {exercise.name: exercise for exercise in every if isinstance(exercise, Exercise)}
 
 
 def run(topic: str, functions: Mapping[str, Callable] | Candidate, seed: int = 0) -> Report:
@@ -100,7 +112,13 @@ def _result(
     if isinstance(exercise, TrainingExercise):
         return judge_training(exercise, candidate, seed)
     passed = frozenset(result.name for result in earlier if result.passed and not result.excused)
-    return _told_of_twins(judge(exercise, candidate, seed, passed), candidate)
+    return _told_of_twins(_judged(exercise, candidate, seed, passed), candidate)
+
+
+def _judged(exercise: AnyExercise, candidate: Candidate, seed: int, passed: frozenset[str]) -> ExerciseResult:
+    if isinstance(exercise, TrainingExercise):
+        return judge_training(exercise, candidate, seed)
+    return judge(exercise, candidate, seed, passed)
 
 
 def _globals_of(function: Callable) -> dict:

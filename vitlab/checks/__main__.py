@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
-from vitlab.checks import TOPICS, exercises
+from vitlab.checks import derivable
 from vitlab.checks.engine import table
 
 
@@ -27,7 +27,7 @@ def main() -> int:
         from vitlab.checks.measure import main as measure
 
         return measure()
-    known = [exercise.name for topic in TOPICS for exercise in exercises(topic)]
+    known = list(derivable())
     if unknown := [name for name in options.exercise if name not in known]:
         parser.error(f"there is no exercise {unknown[0]!r}; the exercises are {', '.join(known)}")
     with ProcessPoolExecutor(initializer=quietly) as workers:
@@ -43,17 +43,13 @@ def quietly() -> None:
 
 
 def out_of_date(name: str) -> bool:
-    return not table.is_fresh(find(name))
+    return not table.is_fresh(derivable()[name])
 
 
 def make(name: str) -> str:
     start = time.perf_counter()
-    rows = table.save(find(name))
+    rows = table.save(derivable()[name])
     return f"{name}: {rows} wrong versions in {time.perf_counter() - start:.0f} s"
-
-
-def find(name: str):
-    return next(exercise for topic in TOPICS for exercise in exercises(topic) if exercise.name == name)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Generator
 
-from vitlab.checks import TOPICS, exercises
+from vitlab.checks import TOPICS, derivable, exercises
 from vitlab.checks.engine import diagnosis, table, values
 from vitlab.checks.engine.candidate import LocalCandidate
 from vitlab.checks.engine.exercise import Exercise, Sizes
@@ -35,7 +35,7 @@ RESULTS = Path("book/results/checks.json")
 def main() -> int:
     if not Path("tests").is_dir():
         sys.exit("There is no folder tests/ here: run this in the repository's root.")
-    jobs = [(topic, exercise.name) for topic in TOPICS for exercise in exercises(topic)]
+    jobs = [(topic, e.name) for topic in TOPICS for e in exercises(topic) if isinstance(e, Exercise)]
     with ProcessPoolExecutor(initializer=_quietly) as workers:
         rows = {}
         for (_, name), row in zip(jobs, workers.map(_measure, jobs), strict=True):
@@ -54,7 +54,7 @@ def _quietly() -> None:
 
 def _measure(job: tuple[str, str]) -> dict[str, Any]:
     topic, name = job
-    exercise = next(exercise for exercise in exercises(topic) if exercise.name == name)
+    exercise = derivable()[name]
     right = [*exercise.formulations, *import_module(f"test_{topic}").CORRECT[name]]
     mutants = list(_mutants(exercise))
     pairs = list(_pairs(exercise))
