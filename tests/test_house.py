@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "vitlab"
 
 # A room uses rooms above it and its own files. A file that has a line of its own does not go with its room.
 ORDER = """
-files steps machine
+files steps machine validation
 fast
 pretrained
 embeddings attention layer_norm ffn encoder fast.class_token vit cifar interpretation

@@ -28,7 +28,7 @@ from transformers import (
 from vitlab import SegFormer, ViT
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.mit import MiT, MiTConfig
-from vitlab.pretrained import CheckpointError, load_pretrained
+from vitlab.pretrained import CheckpointError, load_pretrained, save_pretrained
 from vitlab.pretrained.hub import CONVERTER
 from vitlab.segformer import CONFIGS as SEGFORMER_CONFIGS
 from vitlab.segformer import SegFormerConfig
@@ -213,8 +213,15 @@ def surplus(tensors):
     tensors["vit.encoder.layer.2.output.dense.bias"] = torch.zeros(12)
 
 
-def misshape(tensors):
-    tensors["vit.encoder.layer.1.output.dense.bias"] = torch.zeros(13)
+def put(value):
+    def damage(tensors):
+        tensors["vit.encoder.layer.1.output.dense.bias"] = value
+
+    return damage
+
+
+def double(tensors):
+    tensors |= {name.removeprefix("vit."): tensor.clone() for name, tensor in tensors.items()}
 
 
 @pytest.mark.parametrize(
@@ -222,7 +229,13 @@ def misshape(tensors):
     [
         (lack, "lacks encoder.layer.1.output.dense.bias"),
         (surplus, "has no encoder.layer.2.output.dense.bias"),
-        (misshape, r"encoder.layer.1.output.dense.bias has the shape \(13,\) instead of \(12,\)"),
+        (double, "holds tensors twice, with and without 'vit.'"),
+        (put(torch.zeros(12).long()), "encoder.layer.1.output.dense.bias holds torch.int64, not torch.float32"),
+        (put(torch.zeros(12).bool()), "holds torch.bool, not torch.float32"),
+        (put(torch.zeros(12).cfloat()), "holds torch.complex64, not torch.float32"),
+        (put(torch.full((12,), float("nan"))), "encoder.layer.1.output.dense.bias holds numbers that are not finite"),
+        (put(torch.full((12,), 1e300, dtype=torch.float64)), "not finite"),
+        (put(torch.zeros(13)), r"encoder.layer.1.output.dense.bias has the shape \(13,\) instead of \(12,\)"),
     ],
 )
 def test_a_failed_load_names_the_tensor_and_leaves_the_model_as_it_was(damage, sentence, tmp_path):
@@ -250,9 +263,8 @@ def test_faults_of_a_folder_are_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
     with pytest.raises(CheckpointError, match="hidden_act = 'relu'"):
         ViT.from_pretrained(tmp_path)
-    del config["hidden_size"]
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="hidden_size"):
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "hidden_size"}))
+    with pytest.raises(CheckpointError, match="has no 'hidden_size'"):
         ViT.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="damaged"):
@@ -261,6 +273,152 @@ def test_faults_of_a_folder_are_named(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"nothing of use")
     with pytest.raises(CheckpointError, match="damaged"):
         ViT.from_pretrained(tmp_path)
+
+
+FIVE_NAMES = {str(i): "x" for i in range(5)}
+
+
+@pytest.mark.parametrize(
+    "name, wrong, sentence",
+    [
+        ("num_hidden_layers", "1", "num_hidden_layers is '1', but it must be a whole number"),
+        ("num_hidden_layers", 1.0, "a whole number"),
+        ("num_hidden_layers", 10**9, "1000 or less"),
+        ("num_hidden_layers", 999, "lacks encoder.layer.10.attention"),
+        ("hidden_size", 10**9, "32768 or less"),
+        ("hidden_size", 1200, r"has the shape \(1, 1, 12\) instead of \(1, 1, 1200\)"),
+        ("hidden_size", -16, "1 or more"),
+        ("num_attention_heads", 0, "1 or more"),
+        ("num_attention_heads", 5, "config.json: d = 12 is not a multiple of num_heads = 5"),
+        ("patch_size", [4, 4], "a whole number"),
+        ("image_size", None, "image_size is None, but it must be a whole number or must be a list"),
+        ("image_size", 10**9, "32768 or less"),
+        ("image_size", [8], "must have more entries"),
+        ("image_size", 18, "image_size is 18 x 18, but height and width must be multiples of 4"),
+        ("num_channels", "1", "a whole number"),
+        ("intermediate_size", 10**12, "32768 or less"),
+        ("layer_norm_eps", "1e-6", "layer_norm_eps is '1e-6', but it must be a number"),
+        ("layer_norm_eps", float("nan"), "a finite number"),
+        ("architectures", {"a": 1}, "architectures is .*, but it must be a list"),
+        ("architectures", "ViTModel", "a list"),
+        ("architectures", None, "a list"),
+        ("architectures", [], "but one is to be named"),
+        ("id2label", ["a"] * 5, "id2label is .*, but it must be a table"),
+        ("id2label", FIVE_NAMES | {"zero": "x"}, "id2label must name each of the outputs 0, 1, ... once"),
+        ("id2label", FIVE_NAMES | {"4": "\x1b]0;title\x07"}, r"id2label.4 is '\\x1b.*', but it must be a line"),
+        ("id2label", None, "classifier.weight has the shape"),  # two outputs, as transformers reads it
+    ],
+)
+def test_entries_of_config_json(name, wrong, sentence, tmp_path):
+    ViT(TINY_VIT).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {name: wrong}))
+    with pytest.raises(CheckpointError, match=sentence):
+        ViT.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, wrong, sentence",
+    [
+        ("depths", [1], "every stage needs one number of each kind"),
+        ("depths", [1, 1, 1, 1000], "lacks encoder.block.3.1"),
+        ("hidden_sizes", [8], "config.json: every stage needs one number of each kind"),
+        ("sr_ratios", [2**20, 1, 1, 1], r"sr_ratios\[0\] is 1048576, but it must be 32768 or less"),
+        ("strides", [0, 2, 2, 2], r"strides\[0\] is 0"),
+        ("drop_path_rate", "x", "drop_path_rate is 'x', but it must be a number"),
+        ("classifier_dropout_prob", 7, "below 1"),
+        ("decoder_hidden_size", 0, "1 or more"),
+        ("mlp_ratios", [4, 4, 4, 8], "only 4 in every stage is known here"),
+    ],
+)
+def test_entries_of_a_segformer_s_config_json(name, wrong, sentence, tmp_path):
+    SegFormer(TINY_SEGFORMER).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {name: wrong}))
+    with pytest.raises(CheckpointError, match=sentence):
+        SegFormer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("[1, 2]", r"config.json holds \[1, 2\], but it must hold a table"),
+        ("null", "config.json holds None"),
+        ("[" * 100_000, "is no JSON file, or a damaged one"),
+    ],
+)
+def test_a_config_json_that_holds_no_table(text, sentence, tmp_path):
+    ViT(TINY_VIT).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=sentence):
+        ViT.from_pretrained(tmp_path)
+
+
+def test_outputs_without_names_are_counted_and_a_byte_order_mark_is_read_over(tmp_path):
+    ViT(TINY_VIT).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["id2label"]
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_labels": 5}), encoding="utf-8-sig")
+    assert ViT.from_pretrained(tmp_path).config.num_classes == 5
+
+
+@pytest.mark.parametrize(
+    "make, error, sentence",
+    [
+        (lambda folder: ViT.from_pretrained(None), CheckpointError, "None is neither a folder nor a name on the hub"),
+        (lambda folder: ViT.from_pretrained(folder, num_classes=-1), ValueError, "num_classes is -1, but it must be 0"),
+        (lambda folder: ViT.from_pretrained(folder, num_classes="5"), ValueError, "a whole number"),
+        (lambda folder: ViT.from_config("ViT-Ti/16", num_classes=2.0), ValueError, "a whole number"),
+        (lambda folder: ViT.from_config(["ViT-B/16"]), ValueError, "no configuration"),
+        (lambda folder: ViT("ViT-B/16"), ValueError, "made from a ViTConfig, not from 'ViT-B/16'"),
+        (lambda folder: SegFormer.from_config("B0", num_classes=0), ValueError, "num_classes is 0"),
+        (
+            lambda folder: ViT(TINY_VIT)(torch.zeros(1, 3, 16, 16, dtype=torch.uint8)),
+            ValueError,
+            "these are torch.uint8",
+        ),
+        (lambda folder: ViT(TINY_VIT)([[1.0]]), ValueError, "these are list"),
+        (lambda folder: ViT(TINY_VIT).half()(torch.zeros(1, 3, 16, 16)), ValueError, "convert either"),
+        (lambda folder: save_pretrained(ViT(TINY_VIT), folder, classes=["a", "b"]), CheckpointError, "2 names for 5"),
+        (lambda folder: save_pretrained(ViT(TINY_VIT), folder, classes=["a"] * 4 + ["\n"]), CheckpointError, "a line"),
+        (
+            lambda folder: save_pretrained(torch.nn.DataParallel(ViT(TINY_VIT)), folder),
+            CheckpointError,
+            "a DataParallel",
+        ),
+    ],
+)
+def test_what_a_caller_gets_wrong_is_named(make, error, sentence, tmp_path):
+    ViT(TINY_VIT).save_pretrained(tmp_path)
+    with pytest.raises(error, match=sentence):
+        make(tmp_path)
+
+
+def change_weights(model, change):
+    with torch.no_grad():
+        model.head.bias.copy_(change(model.head.bias))
+    return model
+
+
+@pytest.mark.parametrize(
+    "model, sentence",
+    [
+        (change_weights(ViT(TINY_VIT), lambda bias: bias * float("nan")), "classifier.bias holds numbers that are not"),
+        (change_weights(ViT(TINY_VIT), lambda bias: bias + 70_000).half(), "not finite in torch.float16"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_not_saved(model, sentence, tmp_path):
+    with pytest.raises(CheckpointError, match=sentence):
+        model.save_pretrained(tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_weights_that_two_layers_share_are_saved_twice(tmp_path):
+    model = ViT(TINY_VIT)
+    model.encoder.blocks[0].attention.key = model.encoder.blocks[0].attention.query
+    model.save_pretrained(tmp_path)
+    again = ViT.from_pretrained(tmp_path).encoder.blocks[0].attention
+    assert torch.equal(again.key.weight, model.encoder.blocks[0].attention.query.weight)
 
 
 def test_pickled_weights_are_not_read(tmp_path):

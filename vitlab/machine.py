@@ -1,5 +1,6 @@
 """What machine this is, asked here and only once; and where a result comes from, for whoever reads it later."""
 
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -43,3 +44,8 @@ def provenance(device: torch.device | str = "cpu") -> dict[str, Any]:
         "commit": commit or "unknown",
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def memory() -> float:
+    """How many bytes of memory there are; no limit is known on systems that do not say."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else float("inf")

@@ -18,6 +18,7 @@ from vitlab.overlap_embeddings import OverlapEmbeddings
 from vitlab.pretrained.model import PublishedModel
 from vitlab.sra import SpatialReductionAttention
 from vitlab.steps import UNSEEN, Steps
+from vitlab.validation import Counts, Outputs, Rate, Size, Sizes
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,15 @@ class MiTConfig:
         drop_path: stochastic depth of the last block of all.
     """
 
-    d: tuple[int, ...]
-    depths: tuple[int, ...]
-    num_heads: tuple[int, ...] = (1, 2, 5, 8)
-    sr_ratios: tuple[int, ...] = (8, 4, 2, 1)
-    kernel_sizes: tuple[int, ...] = (7, 3, 3, 3)
-    strides: tuple[int, ...] = (4, 2, 2, 2)
-    num_classes: int = 1000
-    channels: int = 3
-    drop_path: float = 0.1
+    d: Sizes
+    depths: Counts
+    num_heads: Sizes = (1, 2, 5, 8)
+    sr_ratios: Sizes = (8, 4, 2, 1)
+    kernel_sizes: Sizes = (7, 3, 3, 3)
+    strides: Sizes = (4, 2, 2, 2)
+    num_classes: Outputs = 1000
+    channels: Size = 3
+    drop_path: Rate = 0.1
 
 
 _WIDE = (64, 128, 320, 512)
@@ -129,8 +130,7 @@ class MiT(PublishedModel):
     Config, CONFIGS = MiTConfig, CONFIGS
 
     def __init__(self, config: MiTConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         lengths = {name: len(value) for name, value in vars(config).items() if isinstance(value, tuple)}
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{name} {length}" for name, length in lengths.items())

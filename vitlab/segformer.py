@@ -15,6 +15,7 @@ from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.mit import MiT, MiTConfig
 from vitlab.pretrained.model import PublishedModel
 from vitlab.steps import UNSEEN, Steps
+from vitlab.validation import Classes, Rate, Size
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class SegFormerConfig:
     """
 
     encoder: MiTConfig
-    C: int
-    num_classes: int = 150
-    dropout: float = 0.1
+    C: Size
+    num_classes: Classes = 150
+    dropout: Rate = 0.1
 
 
 _DECODER_CHANNELS = {"B0": 256, "B1": 256, "B2": 768, "B3": 768, "B4": 768, "B5": 768}
@@ -66,8 +67,7 @@ class SegFormer(PublishedModel):
     Config, CONFIGS = SegFormerConfig, CONFIGS
 
     def __init__(self, config: SegFormerConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.encoder = MiT(config.encoder)
         self.decoder = AllMLPDecoder(config.encoder.d, config.C, config.num_classes, dropout=config.dropout)
         self.decoder.apply(initialize)

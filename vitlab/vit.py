@@ -7,7 +7,7 @@ transformers", 2021 (ViT-Ti and ViT-S); Caron et al., "Emerging Properties in Se
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from vitlab.fast.class_token import class_token
 from vitlab.ffn import ffn_parameters
 from vitlab.pretrained.model import PublishedModel
 from vitlab.steps import UNSEEN, Steps
+from vitlab.validation import Count, Outputs, Positive, Rate, Size
 
 
 def vit(images: Tensor, p: dict[str, Any], patch_size: int, num_heads: int) -> Tensor:
@@ -93,18 +94,18 @@ class ViTConfig:
         eps: ε of every LN.
     """
 
-    depth: int
-    d: int
-    num_heads: int
-    patch_size: int
-    image_size: int | tuple[int, int] = 224
-    num_classes: int = 1000
-    channels: int = 3
-    d_ff: int | None = None
-    pool: str = "class"
+    depth: Count
+    d: Size
+    num_heads: Size
+    patch_size: Size
+    image_size: Size | tuple[Size, Size] = 224
+    num_classes: Outputs = 1000
+    channels: Size = 3
+    d_ff: Size | None = None
+    pool: Literal["class", "mean"] = "class"
     pooler: bool = False
-    drop_path: float = 0.0
-    eps: float = 1e-6
+    drop_path: Rate = 0.0
+    eps: Positive = 1e-6
 
 
 _SIZES = {"Ti": (12, 192, 3), "S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "H": (32, 1280, 16)}
@@ -138,7 +139,7 @@ class ViT(PublishedModel):
 
     Raises:
         ValueError: if d is not a multiple of the number of heads, an image size is not a multiple of P, an image has
-            another number of channels, or `pool` is neither "class" nor "mean".
+            another number of channels, or a number of the config is out of its range.
 
     Source: lecture, "Standard Classification Pipeline", steps 1 to 5.
     """
@@ -146,10 +147,7 @@ class ViT(PublishedModel):
     Config, CONFIGS = ViTConfig, CONFIGS
 
     def __init__(self, config: ViTConfig):
-        super().__init__()
-        if config.pool not in ("class", "mean"):
-            raise ValueError(f'pool is {config.pool!r}, but it must be "class" or "mean".')
-        self.config = config
+        super().__init__(config)
         size = config.image_size
         self.embeddings = Embeddings(
             image_size=(size, size) if isinstance(size, int) else size,

@@ -163,9 +163,10 @@ def test_a_damaged_file(root, folder, damage):
     [
         ({"mapping": {0: 3}}, "the value 0 in annotations cannot stand for 3: values are 0 to 255, and classes 0 to 2"),
         ({"mapping": {"sky": 0}}, "the value sky in annotations cannot stand for 0"),
-        ({"ignore": 256}, "the value 256 in annotations cannot stand for 255"),
-        ({"classes": ()}, "there are 0 classes"),
-        ({"palette": [[0, 0, 0]]}, "the palette has the shape (1, 3), but 3 classes need (3, 3)"),
+        ({"palette": [[0, 0, 0]]}, "the palette has 1 colours, but there are 3 classes"),
+        ({"images": "images/{spli}"}, "there is no folder"),
+        ({"images": "images/{split"}, "there is no folder"),
+        ({"annotations": "{0}"}, "there is no folder"),
     ],
 )
 def test_options_that_make_no_sense(root, options, words):

@@ -34,6 +34,7 @@ from vitlab.data.download import (
     say,
 )
 from vitlab.files import written_whole
+from vitlab.validation import Many, Names, Seed, Size
 
 # The SHA-1 is the one in dmlc/gluon-cv, scripts/datasets/ade20k.py.
 ZIP = RemoteFile(
@@ -182,12 +183,12 @@ def _megabytes() -> str:
 
 def load(
     *,
-    images: int = 200,
-    test_images: int = 50,
-    classes: tuple[str, ...] | None = None,
-    most_frequent: int | None = None,
-    shorter_side: int = 256,
-    seed: int = 0,
+    images: Many = 200,
+    test_images: Many = 50,
+    classes: Names | None = None,
+    most_frequent: Many | None = None,
+    shorter_side: Size = 256,
+    seed: Seed = 0,
 ) -> Dataset:
     """So many images of the official training split, and so many of the official validation split as `test`.
 
@@ -210,9 +211,6 @@ def load(
     """
     if classes is not None and most_frequent is not None:
         raise DataError("choose either classes or the most_frequent ones, not both.")
-    for option, value in {"images": images, "test_images": test_images, "shorter_side": shorter_side}.items():
-        if value < 1:
-            raise DataError(f"{option} is {value}, but has to be 1 or more.")
     chosen = None if classes is None else _indices(classes)
     with _open() as source:
         train = _read_split(source, "training", images, chosen, shorter_side, seed)
@@ -243,8 +241,6 @@ def _indices(classes: tuple[str, ...]) -> list[int]:
         if name not in CLASSES:
             close = difflib.get_close_matches(name, CLASSES, cutoff=0.5) or CLASSES[:5]
             raise DataError(f"ADE20K has no class {name!r}; it has {', '.join(close)}, among others.")
-    if not classes or len(set(classes)) < len(classes):
-        raise DataError("classes has to name one class or more, each once.")
     return [CLASSES.index(name) for name in classes]
 
 

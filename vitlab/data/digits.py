@@ -1,11 +1,14 @@
 """Handwritten digits, real and tiny: scikit-learn ships them, so nothing is downloaded."""
 
+from typing import Annotated
+
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from vitlab.data.dataset import Card, Dataset, Split
+from vitlab.validation import Limits
 
 CARD = Card(
     name="Optical Recognition of Handwritten Digits (scikit-learn's copy)",
@@ -17,7 +20,7 @@ CARD = Card(
 )
 
 
-def load(*, seed: int = 0) -> Dataset:
+def load(*, seed: Annotated[int, Limits(ge=0, lt=2**32)] = 0) -> Dataset:
     """The digits, split into 80% to train on and 20% to test on; every class has the same share in both.
 
     Args:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vitlab.data.dataset import IGNORE, Card, DataError, Dataset, Split, default_palette
 from vitlab.data.download import find_given
+from vitlab.validation import Byte, Colour, Names, Size
 
 VALUES = {str(value) for value in range(256)}
 
@@ -17,15 +18,15 @@ VALUES = {str(value) for value in range(256)}
 def load(
     *,
     path: str | Path,
-    classes: Sequence[str],
+    classes: Names,
     images: str = "images/{split}",
     annotations: str = "annotations/{split}",
     train: str = "train",
     test: str = "val",
-    ignore: int | None = None,
-    mapping: Mapping[int | str, int] | None = None,
-    palette: Sequence[Sequence[int]] | None = None,
-    size: Sequence[int] | None = None,
+    ignore: Byte | None = None,
+    mapping: dict[str, Byte] | None = None,
+    palette: tuple[Colour, ...] | None = None,
+    size: tuple[Size, Size] | None = None,
 ) -> Dataset:
     """Images, and annotations that give a class for every pixel: grey PNG files of 8 bits.
 
@@ -51,13 +52,10 @@ def load(
     root = root if root.is_absolute() else find_given(str(root)) or root
     class_of = _class_of(len(classes), ignore, {i: i for i in range(len(classes))} if mapping is None else mapping)
     palette = default_palette(len(classes)) if palette is None else palette
-    if np.shape(palette) != (len(classes), 3):
-        raise DataError(
-            f"the palette has the shape {np.shape(palette)}, but {len(classes)} classes need {(len(classes), 3)}: red, "
-            f"green and blue for each."
-        )
+    if len(palette) != len(classes):
+        raise DataError(f"the palette has {len(palette)} colours, but there are {len(classes)} classes.")
     splits = [
-        _read_split(root / images.format(split=split), root / annotations.format(split=split), class_of, size)
+        _read_split(*(root / each.replace("{split}", split) for each in (images, annotations)), class_of, size)
         for split in (train, test)
     ]
     return Dataset(
@@ -77,8 +75,6 @@ def load(
 
 def _class_of(num_classes: int, ignore: int | None, mapping: Mapping[int | str, int]) -> np.ndarray:
     """(256,): the class of each value in an annotation, `IGNORE`, or -1 where there is none."""
-    if not 1 <= num_classes <= IGNORE:
-        raise DataError(f"there are {num_classes} classes, but there must be 1 to {IGNORE}.")
     table = np.full(256, -1)
     ignored = {} if ignore is None else {ignore: IGNORE}
     for value, index in (dict(mapping) | ignored).items():

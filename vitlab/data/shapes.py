@@ -5,11 +5,16 @@ The colours and textures are drawn without regard to the class, so that only the
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 import torch
 
 from vitlab.data.dataset import Card, DataError, Dataset, Split
+from vitlab.machine import memory
+from vitlab.validation import Limits, Many, Seed
+
+Side = Annotated[int, Limits(ge=16, le=2**15)]
 
 CARD = Card(
     name="Shapes",
@@ -28,7 +33,9 @@ PALETTE = (  # of Okabe and Ito, whose colours colour-blind readers tell apart
 )
 
 
-def load(*, images: int = 2000, test_images: int = 400, size: int | tuple[int, int] = 64, seed: int = 0) -> Dataset:
+def load(
+    *, images: Many = 2000, test_images: Many = 400, size: Side | tuple[Side, Side] = 64, seed: Seed = 0
+) -> Dataset:
     """Scenes of two or three overlapping shapes, to train on and, drawn from other seeds, to test on.
 
     Image i depends on the seed, the split, the size and i alone, not on how many images are drawn.
@@ -36,20 +43,17 @@ def load(*, images: int = 2000, test_images: int = 400, size: int | tuple[int, i
     Args:
         images, test_images: how many, in each split.
         size: (H, W) in pixels, or one number for both.
-        seed: of the scenes, 0 or more.
+        seed: of the scenes.
 
     Returns:
         images (N, 3, H, W) and masks (N, H, W).
 
     Raises:
-        DataError: if a number of images is below 1, a side below 16 pixels or the seed below 0.
+        DataError: if there is no memory for so many images.
     """
     H, W = (size, size) if isinstance(size, int) else size
-    if min(images, test_images) < 1 or min(H, W) < 16 or seed < 0:
-        raise DataError(
-            f"shapes cannot draw {images} and {test_images} images of {H} x {W} pixels with seed {seed}: "
-            "it needs at least one image in each split, 16 pixels a side and a seed of 0 or more."
-        )
+    if 4 * (images + test_images) * H * W > memory():  # three bytes of colour and one of mask a pixel
+        raise DataError(f"{images} + {test_images} images of {H} x {W} pixels are more than the memory here holds.")
     return Dataset(
         card=CARD,
         classes=("background", *SHAPES),

@@ -5,12 +5,23 @@ safetensors and the hub's library are imported where they are used, because `imp
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from vitlab.pretrained.forms import CONFIG_FILE, FORMS, WEIGHTS_FILE, CheckpointError, as_filed, is_head, labels
+from vitlab.pretrained.forms import (
+    CONFIG_FILE,
+    FORMS,
+    WEIGHTS_FILE,
+    CheckpointError,
+    as_filed,
+    is_head,
+    labels,
+    read_labels,
+)
+from vitlab.validation import read_table, validated
 
 
 def from_pretrained(kind: type, id_or_folder: str | Path, *, num_classes: int | None = None) -> nn.Module:
@@ -27,23 +38,25 @@ def from_pretrained(kind: type, id_or_folder: str | Path, *, num_classes: int | 
             classes, to be fine-tuned; 0 for none.
 
     Raises:
-        CheckpointError: if the checkpoint cannot be reached or is not one of this kind of model.
+        CheckpointError: if the checkpoint cannot be reached, is not one of this kind of model, or contradicts itself.
+        ValueError: if there is no model with so many classes.
     """
     settings, tensors = read_checkpoint(id_or_folder)
-    form = FORMS[kind.__name__]
-    architecture = (settings.get("architectures") or ["nothing"])[0]
+    form, where = FORMS[kind.__name__], f"{id_or_folder}/{CONFIG_FILE}"
+    architecture, classes = read_labels(settings, where)
     if architecture not in form.architectures:
         raise CheckpointError(
             f"{id_or_folder} holds a {architecture}, but {kind.__name__} reads {' or '.join(form.architectures)}."
         )
+    numbers, with_head = form.read_config(settings, tensors, where, len(classes)), num_classes is None
+    config = validated(kind.Config, numbers, where, CheckpointError, form.entries)
     try:
-        numbers = form.read_config(settings, tensors)
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{id_or_folder}/{CONFIG_FILE} lacks or misstates {error}.") from error
-    if num_classes is not None:
-        numbers["num_classes"] = num_classes
-    model = kind.from_numbers(**numbers)
-    _load(model, tensors, str(id_or_folder), with_head=num_classes is None)
+        with torch.device("meta"):  # the model without its memory: what does not fit the file is never made
+            weights = _fitting(kind(config), tensors, str(id_or_folder), with_head=with_head)
+    except ValueError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    model = kind(config if with_head else replace(config, num_classes=num_classes))
+    model.load_state_dict(weights, strict=with_head)
     return model.eval()
 
 
@@ -58,10 +71,11 @@ def load_pretrained(model: nn.Module, id_or_folder: str | Path, *, with_head: bo
         with_head: whether the classifier is loaded as well; if not, the model's own one stays as it is.
 
     Raises:
-        CheckpointError: if the checkpoint cannot be reached, or a tensor is missing, unexpected or of another shape.
+        CheckpointError: if the checkpoint cannot be reached, or a tensor is missing, unexpected, of another shape or
+            another type, or not finite.
     """
     _, tensors = read_checkpoint(id_or_folder)
-    _load(model, tensors, str(id_or_folder), with_head=with_head)
+    model.load_state_dict(_fitting(model, tensors, str(id_or_folder), with_head=with_head), strict=with_head)
 
 
 def save_pretrained(model: nn.Module, folder: str | Path, *, classes: Sequence[str] | None = None) -> None:
@@ -73,19 +87,28 @@ def save_pretrained(model: nn.Module, folder: str | Path, *, classes: Sequence[s
         classes: the names of the model's outputs; "LABEL_0" and so on where not given.
 
     Raises:
-        CheckpointError: if `transformers` has no model that computes the same: mean pooling, or a head behind a pooler.
+        CheckpointError: if `transformers` has no model that computes the same: mean pooling, or a head behind a pooler;
+            or if what was written could not be read: a model that is not that of its config, weights that are not
+            finite, names that are not those of its outputs.
     """
     from safetensors.torch import save_file
 
+    if type(model).__name__ not in FORMS:
+        raise CheckpointError(f"a {type(model).__name__} has no published form, only {', '.join(FORMS)} have one.")
     form, state = FORMS[type(model).__name__], model.state_dict()
     settings = form.write_config(asdict(model.config))
     if classes is not None:
         settings |= labels(classes)
+        if len(read_labels(settings, "the model")[1]) != model.config.num_classes:
+            raise CheckpointError(f"there are {len(classes)} names for {model.config.num_classes} outputs.")
     names = form.file_names(state)
-    tensors = {names[own]: as_filed(own, tensor).contiguous() for own, tensor in state.items()}
+    tensors = {names[own]: as_filed(own, tensor).clone().contiguous() for own, tensor in state.items()}
+    with torch.device("meta"):
+        _fitting(type(model)(model.config), tensors, "what is to be saved", with_head=True)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(settings, indent=2, allow_nan=False) + "\n"
+    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})  # transformers asks for this entry
 
 
@@ -115,17 +138,16 @@ def read_settings(id_or_folder: str | Path, name: str) -> dict:
     """
     from vitlab.pretrained.hub import locate
 
-    try:
-        return dict(json.loads(locate(id_or_folder, name).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{name} of {id_or_folder} is damaged: {error}") from error
+    return read_table(locate(id_or_folder, name), CheckpointError)
 
 
-def _load(model: nn.Module, tensors: dict[str, Tensor], source: str, *, with_head: bool) -> None:
-    """Copy the tensors into the model, after all of them have been found to fit."""
+def _fitting(model: nn.Module, tensors: dict[str, Tensor], source: str, *, with_head: bool) -> dict[str, Tensor]:
+    """The model's tensors, by its own names, out of those of a file, after all of them have been found to fit."""
     form, state = FORMS[type(model).__name__], model.state_dict()
     prefix = form.prefix  # a file has it or not, depending on whether the model had a head
     given = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    if len(given) < len(tensors):
+        raise CheckpointError(f"{source} holds tensors twice, with and without {prefix!r} before their names.")
     own_names = {file_name.removeprefix(prefix): own for own, file_name in form.file_names(state).items()}
     if any(map(is_head, given)):  # then a pooler is of no use: see `forms._read_vit`
         given = {name: tensor for name, tensor in given.items() if not name.startswith("pooler.")}
@@ -133,19 +155,24 @@ def _load(model: nn.Module, tensors: dict[str, Tensor], source: str, *, with_hea
         given = {name: tensor for name, tensor in given.items() if not is_head(name)}
         own_names = {name: own for name, own in own_names.items() if not is_head(name)}
 
-    wanted = {name: as_filed(own, state[own]).shape for name, own in own_names.items()}
+    wanted = {name: as_filed(own, state[own]) for name, own in own_names.items()}
     missing, unexpected = wanted.keys() - given.keys(), given.keys() - wanted.keys()
     if missing:
         raise CheckpointError(f"{source} does not fit this model: it lacks {_listed(missing)}.")
     if unexpected:
         raise CheckpointError(f"{source} does not fit this model, which has no {_listed(unexpected)}.")
-    for name, shape in wanted.items():
-        if given[name].shape != shape:
+    for name, right in wanted.items():
+        tensor = given[name]
+        if tensor.shape != right.shape:
             raise CheckpointError(
-                f"{source} does not fit this model: {name} has the shape {tuple(given[name].shape)} instead of "
-                f"{tuple(shape)}."
+                f"{source} does not fit this model: {name} has the shape {tuple(tensor.shape)} instead of "
+                f"{tuple(right.shape)}."
             )
-    model.load_state_dict(state | {own: given[name].reshape(state[own].shape) for name, own in own_names.items()})
+        if tensor.dtype != right.dtype and not (tensor.is_floating_point() and right.is_floating_point()):
+            raise CheckpointError(f"{source} does not fit this model: {name} holds {tensor.dtype}, not {right.dtype}.")
+        if not tensor.float().isfinite().all():
+            raise CheckpointError(f"{source}: {name} holds numbers that are not finite in {tensor.dtype}.")
+    return {own: given[name].reshape(state[own].shape) for name, own in own_names.items()}
 
 
 def _listed(names: set[str]) -> str:

@@ -6,10 +6,12 @@ the tensors of the other are called.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor
+
+from vitlab.validation import Classes, Line, validated
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
@@ -79,7 +81,28 @@ def is_head(file_name: str) -> bool:
     return file_name.startswith(("classifier.", "decode_head.classifier."))
 
 
-# What config.json says, and the same as the numbers of a configuration of this package.
+# What config.json says, and the same as the numbers of a configuration of this package: {own name: the file's}.
+_VIT_ENTRIES = {
+    "depth": "num_hidden_layers",
+    "d": "hidden_size",
+    "num_heads": "num_attention_heads",
+    "patch_size": "patch_size",
+    "image_size": "image_size",
+    "channels": "num_channels",
+    "d_ff": "intermediate_size",
+    "eps": "layer_norm_eps",
+}
+_MIT_ENTRIES = {
+    "d": "hidden_sizes",
+    "depths": "depths",
+    "num_heads": "num_attention_heads",
+    "sr_ratios": "sr_ratios",
+    "kernel_sizes": "patch_sizes",
+    "strides": "strides",
+    "channels": "num_channels",
+    "drop_path": "drop_path_rate",
+}
+_SEGFORMER_ENTRIES = {"C": "decoder_hidden_size", "dropout": "classifier_dropout_prob"}
 
 
 def labels(names: Sequence[str]) -> dict[str, dict]:
@@ -90,32 +113,49 @@ def labels(names: Sequence[str]) -> dict[str, dict]:
     }
 
 
-def _num_labels(settings: dict) -> int:
-    return len(settings["id2label"]) if "id2label" in settings else settings.get("num_labels", 2)
+@dataclass(frozen=True)
+class Labels:
+    """What config.json says about a model's outputs; the rest is told elsewhere."""
+
+    architectures: tuple[str, ...]
+    id2label: dict[str, Line] | None = None
+    num_labels: Classes | None = None
 
 
-def _require(settings: dict, **published) -> None:
-    for name, value in published.items():
+def read_labels(settings: dict, where: str) -> tuple[str, tuple[str, ...]]:
+    """The architecture, and the names of its outputs. Where there are none, `transformers` has two, without names.
+
+    Raises:
+        CheckpointError: if one of them is told wrongly.
+    """
+    told = {each.name: settings[each.name] for each in fields(Labels) if each.name in settings}
+    read = validated(Labels, told, where, CheckpointError)
+    if len(read.architectures) != 1:
+        raise CheckpointError(f"{where}: architectures is {list(read.architectures)}, but one is to be named.")
+    if read.id2label is None:
+        return read.architectures[0], tuple(f"LABEL_{i}" for i in range(read.num_labels or 2))
+    if set(read.id2label) != {str(i) for i in range(len(read.id2label))}:
+        raise CheckpointError(f"{where}: id2label must name each of the outputs 0, 1, ... once.")
+    return read.architectures[0], tuple(read.id2label[str(i)] for i in range(len(read.id2label)))
+
+
+def _named(entries: dict[str, str], settings: dict, where: str, **required) -> dict[str, Any]:
+    """The numbers, by their own names, of entries that are all there; `required` is all that is known here."""
+    for name, value in required.items():
         if settings.get(name, value) != value:
-            raise CheckpointError(f"this checkpoint has {name} = {settings[name]!r}, but only {value!r} is known here.")
+            raise CheckpointError(f"{where} has {name} = {settings[name]!r}, but only {value!r} is known here.")
+    missing = [name for name in entries.values() if name not in settings]
+    if missing:
+        raise CheckpointError(f"{where} has no {missing[0]!r}.")
+    return {own: settings[name] for own, name in entries.items()}
 
 
-def _read_vit(settings: dict, tensors: Iterable[str]) -> dict[str, Any]:
-    _require(settings, hidden_act="gelu", qkv_bias=True, pooler_act="tanh")
-    has_head = settings["architectures"][0] == "ViTForImageClassification"
-    size = settings["image_size"]
-    return {
-        "depth": settings["num_hidden_layers"],
-        "d": settings["hidden_size"],
-        "num_heads": settings["num_attention_heads"],
-        "patch_size": settings["patch_size"],
-        "image_size": size if isinstance(size, int) else tuple(size),
-        "num_classes": _num_labels(settings) if has_head else 0,
-        "channels": settings["num_channels"],
-        "d_ff": settings["intermediate_size"],
+def _read_vit(settings: dict, tensors: Iterable[str], where: str, num_classes: int) -> dict[str, Any]:
+    has_head = "ViTForImageClassification" in settings["architectures"]
+    return _named(_VIT_ENTRIES, settings, where, hidden_act="gelu", qkv_bias=True, pooler_act="tanh") | {
+        "num_classes": num_classes if has_head else 0,
         # Published classifiers do not use a pooler, even where their file still holds one.
         "pooler": not has_head and any("pooler.dense.weight" in name for name in tensors),
-        "eps": settings["layer_norm_eps"],
     }
 
 
@@ -124,37 +164,24 @@ def _write_vit(numbers: dict[str, Any]) -> dict:
         raise CheckpointError(
             "the published file format has neither mean pooling nor a head behind a pooler: save model.state_dict()."
         )
-    size = numbers["image_size"]
     return {
         "architectures": ["ViTForImageClassification" if numbers["num_classes"] else "ViTModel"],
         "model_type": "vit",
-        "num_hidden_layers": numbers["depth"],
-        "hidden_size": numbers["d"],
-        "num_attention_heads": numbers["num_heads"],
-        "patch_size": numbers["patch_size"],
-        "image_size": size if isinstance(size, int) else list(size),
-        "num_channels": numbers["channels"],
+        **{name: numbers[own] for own, name in _VIT_ENTRIES.items()},
         "intermediate_size": numbers["d_ff"] or 4 * numbers["d"],
-        "layer_norm_eps": numbers["eps"],
         "hidden_act": "gelu",
         "qkv_bias": True,
         **labels([f"LABEL_{i}" for i in range(numbers["num_classes"])]),
     }
 
 
-def _read_mit(settings: dict, tensors: Iterable[str]) -> dict[str, Any]:
-    _require(settings, hidden_act="gelu", mlp_ratios=[4] * len(settings["hidden_sizes"]))
-    has_head = settings["architectures"][0] == "SegformerForImageClassification"
-    return {
-        "d": tuple(settings["hidden_sizes"]),
-        "depths": tuple(settings["depths"]),
-        "num_heads": tuple(settings["num_attention_heads"]),
-        "sr_ratios": tuple(settings["sr_ratios"]),
-        "kernel_sizes": tuple(settings["patch_sizes"]),
-        "strides": tuple(settings["strides"]),
-        "num_classes": _num_labels(settings) if has_head else 0,
-        "channels": settings["num_channels"],
-        "drop_path": settings["drop_path_rate"],
+def _read_mit(settings: dict, tensors: Iterable[str], where: str, num_classes: int) -> dict[str, Any]:
+    numbers = _named(_MIT_ENTRIES, settings, where, hidden_act="gelu")
+    ratios = settings.get("mlp_ratios", [4])
+    if not isinstance(ratios, list) or set(map(str, ratios)) != {"4"}:
+        raise CheckpointError(f"{where} has mlp_ratios = {ratios!r}, but only 4 in every stage is known here.")
+    return numbers | {
+        "num_classes": num_classes if "SegformerForImageClassification" in settings["architectures"] else 0
     }
 
 
@@ -163,34 +190,24 @@ def _write_mit(numbers: dict[str, Any]) -> dict:
         "architectures": ["SegformerForImageClassification" if numbers["num_classes"] else "SegformerModel"],
         "model_type": "segformer",
         "num_encoder_blocks": len(numbers["d"]),
-        "hidden_sizes": list(numbers["d"]),
-        "depths": list(numbers["depths"]),
-        "num_attention_heads": list(numbers["num_heads"]),
-        "sr_ratios": list(numbers["sr_ratios"]),
-        "num_channels": numbers["channels"],
-        "drop_path_rate": numbers["drop_path"],
+        **{name: numbers[own] for own, name in _MIT_ENTRIES.items()},
         "hidden_act": "gelu",
         "mlp_ratios": [4] * len(numbers["d"]),
-        "patch_sizes": list(numbers["kernel_sizes"]),
-        "strides": list(numbers["strides"]),
         **labels([f"LABEL_{i}" for i in range(numbers["num_classes"])]),
     }
 
 
-def _read_segformer(settings: dict, tensors: Iterable[str]) -> dict[str, Any]:
-    return {
-        "encoder": _read_mit(settings, tensors),
-        "C": settings["decoder_hidden_size"],
-        "num_classes": _num_labels(settings),
-        "dropout": settings["classifier_dropout_prob"],
+def _read_segformer(settings: dict, tensors: Iterable[str], where: str, num_classes: int) -> dict[str, Any]:
+    return _named(_SEGFORMER_ENTRIES, settings, where) | {
+        "encoder": _read_mit(settings, tensors, where, num_classes),
+        "num_classes": num_classes,
     }
 
 
 def _write_segformer(numbers: dict[str, Any]) -> dict:
     return _write_mit(numbers["encoder"]) | {
         "architectures": ["SegformerForSemanticSegmentation"],
-        "decoder_hidden_size": numbers["C"],
-        "classifier_dropout_prob": numbers["dropout"],
+        **{name: numbers[own] for own, name in _SEGFORMER_ENTRIES.items()},
         **labels([f"LABEL_{i}" for i in range(numbers["num_classes"])]),
     }
 
@@ -203,15 +220,17 @@ class Form:
         prefix: of the names in a file, which has it only if the model had a head.
         architectures: what config.json may call this kind.
         names: rules from the names of the model's tensors to those in the file.
-        read_config: the numbers of the model's configuration, from the settings in config.json and the names of the
-            tensors. Raises KeyError or TypeError where settings lack or misstate something.
+        entries: what config.json calls the numbers.
+        read_config: the numbers of the model's configuration, not checked, from the settings in config.json, the names
+            of the tensors, the file's name and the number of classes. Raises CheckpointError where an entry is missing.
         write_config: the settings, from the numbers. Raises CheckpointError where they cannot say the same.
     """
 
     prefix: str
     architectures: tuple[str, ...]
     names: list[tuple[str, str]]
-    read_config: Callable[[dict, Iterable[str]], dict[str, Any]]
+    entries: dict[str, str]
+    read_config: Callable[[dict, Iterable[str], str, int], dict[str, Any]]
     write_config: Callable[[dict[str, Any]], dict]
 
     def file_names(self, own_names: Iterable[str]) -> dict[str, str]:
@@ -227,9 +246,21 @@ class Form:
 
 
 FORMS = {
-    "ViT": Form("vit.", ("ViTForImageClassification", "ViTModel"), _VIT_NAMES, _read_vit, _write_vit),
-    "MiT": Form("segformer.", ("SegformerForImageClassification", "SegformerModel"), _MIT_NAMES, _read_mit, _write_mit),
+    "ViT": Form("vit.", ("ViTForImageClassification", "ViTModel"), _VIT_NAMES, _VIT_ENTRIES, _read_vit, _write_vit),
+    "MiT": Form(
+        "segformer.",
+        ("SegformerForImageClassification", "SegformerModel"),
+        _MIT_NAMES,
+        _MIT_ENTRIES,
+        _read_mit,
+        _write_mit,
+    ),
     "SegFormer": Form(
-        "segformer.", ("SegformerForSemanticSegmentation",), _SEGFORMER_NAMES, _read_segformer, _write_segformer
+        "segformer.",
+        ("SegformerForSemanticSegmentation",),
+        _SEGFORMER_NAMES,
+        {"encoder": ""} | _MIT_ENTRIES | _SEGFORMER_ENTRIES,
+        _read_segformer,
+        _write_segformer,
     ),
 }

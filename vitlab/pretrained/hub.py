@@ -22,6 +22,8 @@ def locate(id_or_folder: str | Path, name: str) -> Path:
     Raises:
         CheckpointError: if it cannot be found or reached.
     """
+    if not isinstance(id_or_folder, str | Path):
+        raise CheckpointError(f"{id_or_folder!r} is neither a folder nor a name on the hub.")
     folder = Path(id_or_folder)
     if folder.is_dir():
         if not (folder / name).is_file():

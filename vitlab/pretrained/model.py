@@ -1,19 +1,33 @@
 """What the published models share: sizes that have names, and weights that travel."""
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from vitlab.pretrained import checkpoint
+from vitlab.validation import validated
 
 
 class PublishedModel(nn.Module):
-    """A model made from a config, a `Config`; those that have names are in `CONFIGS`."""
+    """A model made from a config, a `Config`; those that have names are in `CONFIGS`.
+
+    Raises:
+        ValueError: if a number of the config is of another type or out of the range that its field names; and, in use,
+            if images are no tensor of the model's own kind of numbers.
+    """
 
     Config: ClassVar[type]
     CONFIGS: ClassVar[dict[str, Any]]
+
+    def __init__(self, config: Any):
+        super().__init__()
+        if not isinstance(config, self.Config):
+            raise ValueError(f"a {type(self).__name__} is made from a {self.Config.__name__}, not from {config!r}.")
+        self.config = validated(self.Config, asdict(config), self.Config.__name__)
+        self.register_forward_pre_hook(_look_at_images)
 
     @classmethod
     def from_config(cls, name: str, **changes) -> Self:
@@ -26,28 +40,9 @@ class PublishedModel(nn.Module):
         Raises:
             ValueError: if there is no configuration or field of that name.
         """
-        if name not in cls.CONFIGS:
+        if name not in [*cls.CONFIGS]:  # a list also takes what cannot be hashed
             raise ValueError(f"there is no configuration {name!r}; these exist: {', '.join(cls.CONFIGS)}.")
-        config = cls.CONFIGS[name]
-        unknown = [field for field in changes if field not in config.__dataclass_fields__]
-        if unknown:
-            known = ", ".join(config.__dataclass_fields__)
-            raise ValueError(f"{name} has nothing called {unknown[0]!r} to set; these can be set: {known}.")
-        return cls(replace(config, **changes))
-
-    @classmethod
-    def from_numbers(cls, **numbers) -> Self:
-        """A model with random weights from the fields of its config.
-
-        Args:
-            numbers: the fields. A dict gives those of a part that has a config of its own, a SegFormer's encoder.
-
-        Raises:
-            TypeError: if a field is unknown or missing.
-        """
-        parts = {field.name: field.type for field in fields(cls.Config) if is_dataclass(field.type)}
-        made = {name: Part(**numbers[name]) for name, Part in parts.items() if name in numbers}
-        return cls(cls.Config(**numbers | made))
+        return cls(validated(cls.Config, asdict(cls.CONFIGS[name]) | changes, name))
 
     @classmethod
     def from_pretrained(cls, id_or_folder: str | Path, *, num_classes: int | None = None) -> Self:
@@ -60,3 +55,12 @@ class PublishedModel(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors: see `vitlab.pretrained.save_pretrained`."""
         checkpoint.save_pretrained(self, folder)
+
+
+def _look_at_images(model: PublishedModel, arguments: tuple) -> None:
+    (images, *_), weights = arguments, next(model.parameters())
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"images must be a tensor of floats, normalized, but these are {kind}.")
+    if images.dtype != weights.dtype and not torch.is_autocast_enabled(images.device.type):
+        raise ValueError(f"the images are {images.dtype}, but the model's weights are {weights.dtype}: convert either.")

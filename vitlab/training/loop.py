@@ -34,7 +34,7 @@ from vitlab.training.checkpoint import read_state, save_state
 from vitlab.training.evaluation import evaluate, main_score, scores
 from vitlab.training.log import append_to_log, read_log, write_log
 from vitlab.training.optimization import learning_rate_factor, parameter_groups, update_average
-from vitlab.training.recipe import Recipe, TrainingError, as_content, augmentation_of, build_model
+from vitlab.training.recipe import Recipe, TrainingError, as_content, augmentation_of, build_model, make_recipe
 from vitlab.training.run import finish, read_metrics
 
 
@@ -55,13 +55,14 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> 
         DataError: if the data cannot be had.
     """
     start = time.monotonic()
+    recipe = make_recipe(as_content(recipe), recipe.name)  # also where none of its numbers comes from a file
     accelerator = Accelerator(mixed_precision=mixed_precision())
     rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     with accelerator.main_process_first():  # one process downloads, the others find it there
         dataset = load(**recipe.data)
     normalization = dataset.normalization().to(device)
     dataset = replace(dataset, train=dataset.train.to(device), test=dataset.test.to(device))
-    batches = Batches(recipe, dataset, augmentation_of(recipe, dataset), rank, processes)
+    batches = Batches(recipe, dataset, augmentation_of(recipe, dataset.is_segmentation), rank, processes)
 
     model = build_model(recipe, dataset).to(device)
     if processes > 1 and device.type == "cuda":

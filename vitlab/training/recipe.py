@@ -2,10 +2,9 @@
 
 import json
 import tomllib
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
@@ -13,16 +12,20 @@ from torch import nn
 from vitlab.ade20k import poly_learning_rate
 from vitlab.cifar import learning_rate
 from vitlab.data import NAMES as DATA_NAMES
-from vitlab.data import Dataset
+from vitlab.data import WITH_MASKS, Dataset
+from vitlab.machine import memory
 from vitlab.pretrained import load_pretrained
 from vitlab.pretrained.forms import FORMS
 from vitlab.pretrained.predictor import KINDS as PUBLISHED_KINDS
 from vitlab.segmentation.unet import UNet
 from vitlab.training.augment import ImageAugmentation, MaskAugmentation
+from vitlab.validation import FileName, Limits, Many, NotNegative, Positive, Rate, Seed, read_table, validated
 
 RECIPES = Path(__file__).parent / "recipes"
 KINDS = PUBLISHED_KINDS | {"UNet": UNet}
+FOR_MASKS = ("SegFormer", "UNet")  # the other kinds are classifiers
 SCHEDULES = {"cosine": learning_rate, "poly": poly_learning_rate}
+COPIES = 5  # of the weights, in training: their average, their gradient and AdamW's two moments
 
 
 class TrainingError(Exception):
@@ -55,23 +58,23 @@ class Recipe:
         seed: decides the first weights, the order of the images and every augmentation.
     """
 
-    name: str
+    name: FileName
     data: dict[str, Any]
     model: dict[str, Any]
-    steps: int
-    batch_size: int
-    lr: float
-    weight_decay: float = 0.05
-    warmup_steps: int = 0
-    schedule: str = "cosine"
-    head_lr_factor: float = 1.0
-    layer_lr_decay: float = 1.0
-    average: float = 0.999
-    clip: float = 1.0
+    steps: Many
+    batch_size: Many
+    lr: Positive
+    weight_decay: NotNegative = 0.05
+    warmup_steps: Annotated[int, Limits(ge=0)] = 0
+    schedule: Literal["cosine", "poly"] = "cosine"
+    head_lr_factor: NotNegative = 1.0
+    layer_lr_decay: Annotated[float, Limits(gt=0, le=1)] = 1.0
+    average: Rate = 0.999
+    clip: Positive = 1.0
     augmentation: dict[str, Any] = field(default_factory=dict)
-    evaluations: int = 10
+    evaluations: Many = 10
     compile: bool = False
-    seed: int = 0
+    seed: Seed = 0
 
     @property
     def log_every(self) -> int:
@@ -82,6 +85,16 @@ class Recipe:
     def evaluate_every(self) -> int:
         """Steps from one look at the test images to the next, which coincides with a line of the log."""
         return self.log_every * max(1, round(self.steps / (self.evaluations * self.log_every)))
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a model begins: what the table [model] may say beside the numbers of the config, see `Recipe`."""
+
+    kind: Literal[*KINDS]
+    size: str | None = None
+    pretrained: str | None = None
+    encoder_weights: str | None = None
 
 
 def recipe_names() -> list[str]:
@@ -100,65 +113,40 @@ def read_recipe(name_or_path: str, **changes) -> Recipe:
     Raises:
         TrainingError: if there is none, or the file is not a recipe.
     """
-    path = Path(name_or_path) if name_or_path.endswith(".toml") else RECIPES / f"{name_or_path}.toml"
+    path = Path(name_or_path)
+    path = path if path.suffix.lower() == ".toml" else RECIPES / f"{name_or_path}.toml"
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        content = read_table(path, TrainingError, tomllib.loads)
+    except FileNotFoundError as error:
         raise TrainingError(
             f"there is no recipe {name_or_path!r}: give a TOML file, or one of {', '.join(recipe_names())}."
         ) from error
-    except ValueError as error:  # also where the file is no text
-        raise TrainingError(f"{path} is no TOML file: {error}.") from error
+    except OSError as error:
+        raise TrainingError(f"the recipe {path} cannot be read: {error.strerror}.") from error
     return make_recipe({"name": path.stem} | content, str(path), **changes)
 
 
 def make_recipe(content: dict[str, Any], source: str, **changes) -> Recipe:
-    """A recipe from the content of a file, checked.
+    """A recipe from the content of a file, all of it checked but the data's options, which `vitlab.data.load` checks.
 
     Raises:
-        TrainingError: if an entry is unknown, missing or of the wrong kind.
+        TrainingError: if an entry of any table is unknown, missing, of the wrong kind or out of range.
     """
-    known = {f.name: f for f in fields(Recipe)}
-    check_names(content, known, source)
-    for name, f in known.items():
-        if name not in content:
-            if f.default is MISSING and f.default_factory is MISSING:
-                raise TrainingError(f"{source} has no {name!r}, which every recipe needs.")
-            continue
-        right = (int, float) if f.type is float else getattr(f.type, "__origin__", f.type)
-        if not isinstance(content[name], right) or (isinstance(content[name], bool) and f.type is not bool):
-            kind = getattr(f.type, "__name__", str(f.type))
-            raise TrainingError(f"{source}: {name} is {content[name]!r}, but it must be of type {kind}.")
-    for table, key in (("data", "name"), ("model", "kind")):
-        if key not in content[table]:
-            raise TrainingError(f"{source}: [{table}] has no {key!r}.")
-    recipe, changes = Recipe(**content), {name: value for name, value in changes.items() if value is not None}
-    if "steps" in changes and recipe.steps > 0:  # the warm-up keeps its share of them
+    recipe = validated(Recipe, content, source, TrainingError)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if "steps" in changes:  # the warm-up keeps its share of them
         changes = {"warmup_steps": recipe.warmup_steps * changes["steps"] // recipe.steps} | changes
-    recipe = replace(recipe, **changes)
-    for name in ("steps", "batch_size", "lr", "evaluations"):
-        if getattr(recipe, name) <= 0:
-            raise TrainingError(f"{source}: {name} is {getattr(recipe, name)}, but it must be above 0.")
-    if not 0 <= recipe.warmup_steps < recipe.steps:
+    recipe = validated(Recipe, asdict(recipe) | changes, source, TrainingError)
+    if recipe.warmup_steps >= recipe.steps:
         raise TrainingError(
             f"{source}: warmup_steps is {recipe.warmup_steps}, but it must be from 0 to below the {recipe.steps} steps."
         )
-    if recipe.schedule not in SCHEDULES:
-        raise TrainingError(f"{source}: schedule is {recipe.schedule!r}, but it must be {' or '.join(SCHEDULES)}.")
+    if recipe.data.get("name") not in DATA_NAMES:
+        raise TrainingError(f"[data] of {source} has no 'name' of a data set; these exist: {', '.join(DATA_NAMES)}.")
+    with_masks = recipe.data["name"] in WITH_MASKS
+    augmentation_of(recipe, with_masks)
+    model_config(recipe, with_masks, 1)
     return recipe
-
-
-def check_names(given: dict[str, Any], known, where: str) -> None:
-    """Name the first entry that is not known, and the one that may have been meant.
-
-    Raises:
-        TrainingError: if there is one.
-    """
-    for name in given:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"these exist: {', '.join(known)}."
-            raise TrainingError(f"{where} has an entry {name!r} that nobody reads: {hint}")
 
 
 def data_options(name: str) -> dict[str, Any]:
@@ -170,60 +158,83 @@ def data_options(name: str) -> dict[str, Any]:
     Raises:
         TrainingError: if it is neither.
     """
-    return {"name": name} if name in DATA_NAMES and name != "folder" else read_recipe(name).data
+    if name == "folder":
+        raise TrainingError("the data set folder needs options: give a recipe whose table [data] has them.")
+    return {"name": name} if name in DATA_NAMES else read_recipe(name).data
 
 
-def augmentation_of(recipe: Recipe, dataset: Dataset) -> ImageAugmentation | MaskAugmentation:
+def augmentation_of(recipe: Recipe, with_masks: bool) -> ImageAugmentation | MaskAugmentation:
     """The recipe's augmentation, of the kind that the data need.
 
     Raises:
-        TrainingError: if a setting is unknown.
+        TrainingError: if a setting is unknown, of the wrong kind or out of range.
     """
-    kind = MaskAugmentation if dataset.is_segmentation else ImageAugmentation
-    check_names(recipe.augmentation, [f.name for f in fields(kind)], f"[augmentation] of {recipe.name}")
-    return kind(**{name: _tuples(value) for name, value in recipe.augmentation.items()})
+    kind = MaskAugmentation if with_masks else ImageAugmentation
+    return validated(kind, recipe.augmentation, f"[augmentation] of {recipe.name}", TrainingError)
+
+
+def model_config(recipe: Recipe, with_masks: bool, num_classes: int) -> tuple[Beginning, Any]:
+    """How the recipe's model begins, and the numbers of its config; None where published weights bring their own.
+
+    Raises:
+        TrainingError: if the model is described wrongly, does not suit the data, or is too large for this machine.
+        CheckpointError: if it could not be saved.
+    """
+    where, own = f"[model] of {recipe.name}", [each.name for each in fields(Beginning)]
+    given, numbers = ({k: v for k, v in recipe.model.items() if (k in own) == mine} for mine in (True, False))
+    beginning = validated(Beginning, given, where, TrainingError)
+    kind = KINDS[beginning.kind]
+    if with_masks != (beginning.kind in FOR_MASKS):
+        right = [name for name in KINDS if with_masks == (name in FOR_MASKS)]
+        labels = "a mask" if with_masks else "one class"
+        raise TrainingError(
+            f"{where}: a {beginning.kind} does not suit these data, whose images have {labels} each: choose "
+            f"{' or '.join(right)}."
+        )
+    if beginning.encoder_weights and beginning.kind != "SegFormer":
+        raise TrainingError(f"{where}: encoder_weights are for a SegFormer; a {beginning.kind} takes pretrained.")
+    if beginning.pretrained:
+        if numbers or beginning.size:
+            raise TrainingError(f"{where}: the pretrained weights decide {[*numbers, 'size'][0]}: leave it out.")
+        return beginning, None
+    if beginning.size:
+        sizes = getattr(kind, "CONFIGS", {})
+        if beginning.size not in sizes:
+            known = ", ".join(sizes) or "none"
+            raise TrainingError(f"{where}: there is no size {beginning.size!r}; these exist: {known}.")
+        numbers = asdict(sizes[beginning.size]) | numbers
+    if isinstance(numbers.get("encoder"), dict):
+        numbers["encoder"] |= {"num_classes": 0}
+    config = validated(kind.Config, numbers | {"num_classes": num_classes}, where, TrainingError)
+    try:
+        with torch.device("meta"):  # the model without its memory
+            parameters = sum(parameter.numel() for parameter in kind(config).parameters())
+    except ValueError as error:
+        raise TrainingError(f"{where} makes no {beginning.kind}: {error}") from error
+    if 4 * COPIES * parameters > memory():
+        raise TrainingError(f"{where} has {parameters:,} parameters, which this machine has no memory to train.")
+    if beginning.kind in FORMS:
+        FORMS[beginning.kind].write_config(asdict(config))  # what cannot be saved at the end shall fail now
+    return beginning, config
 
 
 def build_model(recipe: Recipe, dataset: Dataset) -> nn.Module:
     """The recipe's model with as many outputs as the data have classes; its new weights depend on the seed alone.
 
     Raises:
-        TrainingError: if the model is described wrongly.
+        TrainingError: as `model_config`.
         CheckpointError: if the weights it should start from cannot be had.
     """
+    beginning, config = model_config(recipe, dataset.is_segmentation, len(dataset.classes))
+    kind = KINDS[beginning.kind]
     torch.manual_seed(recipe.seed)
-    numbers = {name: _tuples(value) for name, value in recipe.model.items()}
-    kind_name, where = numbers.pop("kind"), f"[model] of {recipe.name}"
-    if kind_name not in KINDS:
-        raise TrainingError(f"{where}: there is no kind {kind_name!r}; these exist: {', '.join(KINDS)}.")
-    kind, classes = KINDS[kind_name], len(dataset.classes)
-    encoder = numbers.pop("encoder_weights", None)
-    try:
-        if "pretrained" in numbers:
-            model = kind.from_pretrained(numbers.pop("pretrained"), num_classes=classes)
-            check_names(numbers, ["pretrained", "encoder_weights"], where)
-        elif "size" in numbers:
-            model = kind.from_config(numbers.pop("size"), num_classes=classes, **numbers)
-        elif kind is UNet:
-            model = UNet(num_classes=classes, **numbers)
-        else:
-            if "encoder" in numbers:
-                numbers["encoder"] = dict(**numbers["encoder"], num_classes=0)
-            model = kind.from_numbers(num_classes=classes, **numbers)
-    except (TypeError, ValueError, KeyError) as error:
-        raise TrainingError(f"{where} makes no {kind_name}: {error}") from error
-    if encoder:
-        load_pretrained(model.encoder, encoder, with_head=False)
-    if kind_name in FORMS:
-        FORMS[kind_name].write_config(asdict(model.config))  # what cannot be saved at the end shall fail now
+    if beginning.pretrained:
+        model = kind.from_pretrained(beginning.pretrained, num_classes=len(dataset.classes))
+    else:
+        model = kind(config)
+    if beginning.encoder_weights:
+        load_pretrained(model.encoder, beginning.encoder_weights, with_head=False)
     return model.train()
-
-
-def _tuples(value: Any) -> Any:
-    """TOML's lists as tuples, which configs hold."""
-    if isinstance(value, dict):
-        return {name: _tuples(each) for name, each in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def as_content(recipe: Recipe) -> dict[str, Any]:

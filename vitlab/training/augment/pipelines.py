@@ -5,6 +5,7 @@ Papers: Cubuk et al., "RandAugment", 2020; Xie et al., "SegFormer", 2021, sectio
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from vitlab.training.augment.colours import brightness, colour, contrast
 from vitlab.training.augment.geometry import mean_level, scale_and_crop, shift_and_flip, warp
 from vitlab.training.augment.mixing import cutmix_weights, erased, mix, mixup_weights, smooth
 from vitlab.training.augment.randaugment import OPERATIONS, rand_affine, rand_photometric
+from vitlab.validation import Limits, Rate, Scales, Share, Size
 
 Draws = dict[str, Tensor]  # random numbers; each tensor has one row for each image of the batch
 
@@ -34,14 +36,14 @@ class ImageAugmentation:
         smoothing: ε of label smoothing.
     """
 
-    crop_padding: int = 0
+    crop_padding: Annotated[int, Limits(ge=0, le=2**15)] = 0
     flip: bool = False
-    num_ops: int = 0
-    magnitude: float = 9.0
-    erase: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    smoothing: float = 0.0
+    num_ops: Annotated[int, Limits(ge=0, le=100)] = 0
+    magnitude: Annotated[float, Limits(ge=0, le=10)] = 9.0
+    erase: Share = 0.0
+    mixup: Annotated[float, Limits(ge=0, le=100)] = 0.0
+    cutmix: Annotated[float, Limits(ge=0, le=100)] = 0.0
+    smoothing: Rate = 0.0
 
     def draw(self, batch: int, *, seed: int, step: int) -> Draws:
         """The random numbers of a step for all images of its batch, those of the other processes included."""
@@ -105,8 +107,8 @@ class MaskAugmentation:
         photometric: whether to change brightness, contrast and colour, each by a factor of 0.5 ... 1.5.
     """
 
-    crop: tuple[int, int] | None = None
-    scale: tuple[float, float] = (1.0, 1.0)
+    crop: tuple[Size, Size] | None = None
+    scale: Scales = (1.0, 1.0)
     flip: bool = False
     photometric: bool = False
 
