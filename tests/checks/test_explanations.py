@@ -11,10 +11,12 @@ from vitlab import checks
 from vitlab.attention import attention, attention_scores, multi_head_self_attention
 from vitlab.checks.engine import table, values
 from vitlab.checks.engine.candidate import LocalCandidate
-from vitlab.checks.engine.explain import agrees, smallest
+from vitlab.checks.engine.explain import agrees
 from vitlab.checks.engine.judge import judge
+from vitlab.checks.engine.observation import missed_step
 from vitlab.checks.engine.program import RESULT, read
 from vitlab.checks.engine.slips import run
+from vitlab.checks.engine.smallest import smallest
 from vitlab.embeddings import patchify
 
 EXERCISES = checks.derivable()
@@ -229,6 +231,29 @@ def test_images_that_touch_each_other_are_named():
         return A + A.std(dim=0, unbiased=False).sin()
 
     assert any("images should not touch each other" in s for s in judged("attention_scores", scores).sentences)
+
+
+STEPS = {  # which named step a result has not been through, whatever it does then
+    "products": lambda Q, K, V: (Q.cumsum(1).sin() @ K.mT).softmax(-1) @ V,
+    "weights": lambda Q, K, V: (attention_scores(Q, K) + attention_scores(Q, K).sin()) @ V,
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_first_step_that_is_missed_is_named(step):
+    sentence = missed_step(EXERCISES["attention"], LocalCandidate({"attention": STEPS[step]}))
+    assert sentence.startswith(f"Look at the step `{step}` first") or (step == "weights" and "`shifted`" in sentence)
+
+
+def test_a_step_that_was_passed_is_named_where_what_follows_is_wrong():
+    def attend(Q, K, V):
+        weights = attention_scores(Q, K).softmax(-1)
+        return (weights.sin() + weights.square()) @ V
+
+    candidate = LocalCandidate({"attention": attend})
+    assert missed_step(EXERCISES["attention"], candidate).startswith(
+        "Your result depends on `Q` and `K` only through `weights`"
+    )
 
 
 def test_a_right_answer_has_no_smallest_failing_case():

@@ -111,7 +111,7 @@ def wrong_numbers(output: Tensor, expected: Tensor, dtype: torch.dtype, axes: tu
         return f"Every number is the expected one plus {offset:.4g}."
     factors = (output * expected).sum(-1, keepdim=True) / (expected * expected).sum(-1, keepdim=True)
     if close(output, factors * expected, dtype):
-        return f"Each {axes[-2]} is the expected one times a factor of its own: it is divided by the wrong quantity."
+        return f"Each {axes[-2]} is the expected one times a factor of its own."
     for axis, name in enumerate(axes):
         if close(output.flip(axis), expected, dtype):
             return f"The numbers are right, but in the reverse order of the axis `{name}`."
@@ -129,7 +129,7 @@ def wrong_numbers(output: Tensor, expected: Tensor, dtype: torch.dtype, axes: tu
     if _same_rows(output, expected, dtype):
         return f"Each {axes[-2]} is right in itself, but they come in another order."
     if close(output.flatten().sort().values, expected.flatten().sort().values, dtype):
-        return "All the right numbers are there, but in other places: a reshape cut them up in the wrong order."
+        return "All the right numbers are there, but in other places."
     return ""
 
 

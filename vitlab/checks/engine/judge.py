@@ -20,7 +20,8 @@ from torch import Tensor
 from vitlab.checks.engine import diagnosis, switches, values
 from vitlab.checks.engine.candidate import Candidate, Outcome
 from vitlab.checks.engine.exercise import Case, Exercise
-from vitlab.checks.engine.explain import NUMBERS_WRONG, Told, agrees, explain
+from vitlab.checks.engine.explain import Told, agrees, explain
+from vitlab.checks.engine.observation import NUMBERS_WRONG
 from vitlab.checks.engine.report import ExerciseResult, PartResult
 from vitlab.checks.engine.trial import Trial
 

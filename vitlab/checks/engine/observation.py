@@ -1,0 +1,153 @@
+"""What can be seen from outside of a wrong answer that no known mistake explains."""
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from vitlab.checks.engine import diagnosis, values
+from vitlab.checks.engine.candidate import Candidate
+from vitlab.checks.engine.exercise import Exercise, Sizes
+from vitlab.checks.engine.program import Program, execute, is_temporary, read
+from vitlab.checks.engine.slips.view import atoms
+from vitlab.checks.engine.trial import Trial
+from vitlab.checks.engine.words import bare, listed
+
+NUMBERS_WRONG = "The shape is right, but the numbers are not."
+
+
+def seen(exercise: Exercise, candidate: Candidate, trial: Trial) -> list[str]:
+    """Which steps of the right way the result has or misses, and on what it depends or does not, in sentences."""
+    found = [_step(exercise, trial), _dependence(exercise, candidate, trial)]
+    if not any(found) and trial.fault == NUMBERS_WRONG:  # nothing else is known
+        found = [missed_step(exercise, candidate)]
+    return [sentence for sentence in found if sentence]
+
+
+def _step(exercise: Exercise, trial: Trial) -> str:
+    """The named step of the reference whose numbers the result has."""
+    for name, value in reversed(steps(exercise, trial.case.arguments)):
+        if value.numel() > 1 and trial.came is not None and diagnosis.close(trial.came, value, trial.dtype):
+            return f"These are the numbers of the step `{name}`: what comes after it is missing."
+    return ""
+
+
+def steps(exercise: Exercise, arguments: tuple) -> list[tuple[str, Tensor]]:
+    """The named steps of the reference on the way to its result, in order."""
+    program = read(exercise.reference, exercise.given)
+    values = program.run(arguments)
+    made = [op.targets[0] for op in program.operations if len(op.targets) == 1]
+    return [(bare(name), values[name]) for name in made if not is_temporary(name) and isinstance(values[name], Tensor)][
+        :-1
+    ]
+
+
+def _dependence(exercise: Exercise, candidate: Candidate, trial: Trial) -> str:
+    """Arguments that should have an effect and have none; images that touch each other."""
+    came, arguments = trial.came, trial.case.arguments
+    if came is None or came.is_floating_point() != trial.expected.is_floating_point():
+        return ""
+
+    def moved(k: int, other: Tensor) -> tuple[Tensor | None, Tensor]:
+        """What the candidate and the reference give with another tensor in the place of an argument."""
+        changed = (*arguments[:k], other, *arguments[k + 1 :])
+        output = candidate.call(exercise.name, changed).output
+        return None if output is None else values.as_tensor(output), values.as_tensor(exercise.reference(*changed))
+
+    floating = [k for k, x in enumerate(arguments) if isinstance(x, Tensor) and x.is_floating_point()]
+    without = []
+    for k in floating:
+        x = arguments[k]
+        output, right = moved(k, x + torch.linspace(0.5, 1.5, x.numel(), dtype=x.dtype).reshape(x.shape))
+        if output is not None and diagnosis.close(output, came, trial.dtype):
+            if not diagnosis.close(right, trial.expected, trial.dtype):
+                without.append(f"`{exercise.arguments[k]}`")
+    if without and len(without) < len(floating):
+        return f"The result does not depend on {listed(without)}."
+    if floating[:1] == [0] and exercise.shape[:1] == ("B",) and len(arguments[0]) > 1:
+        others = arguments[0].clone()
+        others[-1] = others[-1].flip(0) + 1
+        output, _ = moved(0, others)
+        if output is not None and output.shape == came.shape == trial.expected.shape:
+            if not diagnosis.close(output[0], came[0], trial.dtype):
+                return "The first image's result changes when only the last image does: images should not touch each other."
+    return ""
+
+
+def missed_step(exercise: Exercise, candidate: Candidate) -> str:
+    """The first named step that the result has not been through, as its derivatives show.
+
+    Whatever is computed from a step stays as it is, to first order, where the arguments move in a direction in which the
+    step does not change. The result of someone who has missed the step changes.
+    """
+    program = read(exercise.reference, exercise.given)
+    arguments = exercise.case(
+        Sizes(gradient=True, **dict.fromkeys(exercise.symbols, 2)), Generator().manual_seed(3)
+    ).arguments
+    before = _double(candidate, exercise, arguments)
+    if before is None:
+        return ""
+    passed = ""
+    for place, op in enumerate(program.operations[:-1]):
+        name = op.targets[0]
+        later = {used for other in program.operations[place + 1 :] for used in atoms(other.code)}
+        own = [k for k, a in enumerate(exercise.arguments) if _floating(arguments[k]) and a not in later]
+        if is_temporary(name) or len(op.targets) > 1 or not own:
+            continue
+        still = _direction_of_rest(program, place, arguments, own)
+        if still is None:
+            continue
+        moved = list(arguments)
+        for k, step in zip(own, still, strict=True):
+            moved[k] = arguments[k] + STEP * step
+        after = _double(candidate, exercise, tuple(moved))
+        said = listed([f"`{exercise.arguments[k]}`" for k in own])
+        if after is None or after.shape != before.shape:
+            return ""
+        if (after - before).abs().max() > 0.01 * STEP * before.abs().max():
+            return f"Look at the step `{bare(name)}` first: your result changes with {said} also where `{bare(name)}` does not."
+        passed = (
+            f"Your result depends on {said} only through `{bare(name)}`: look at that step, and at what comes after it."
+        )
+    return passed
+
+
+STEP = 1e-4  # how far the arguments are moved; what is of second order in it is 1e-4 of what is of first
+
+
+def _direction_of_rest(program: Program, place: int, arguments: tuple, own: list[int]) -> list[Tensor] | None:
+    """A direction in which the value made at `place` does not change when these arguments move; None if there is none."""
+    flat = torch.cat([arguments[k].flatten() for k in own])
+
+    def value(x: Tensor) -> Tensor | None:
+        parts = x.split([arguments[k].numel() for k in own])
+        changed = list(arguments)
+        for k, part in zip(own, parts, strict=True):
+            changed[k] = part.view(arguments[k].shape)
+        names = {**program.names, **dict(zip(program.arguments, changed, strict=True))}
+        return execute(program.operations[: place + 1], names)[program.operations[place].targets[0]]
+
+    if not isinstance(value(flat), Tensor) or not value(flat).is_floating_point():
+        return None
+    jacobian = torch.autograd.functional.jacobian(value, flat).reshape(-1, flat.numel())
+    _, sizes, directions = torch.linalg.svd(jacobian)
+    rank = int((sizes > 1e-9 * sizes.max()).sum())
+    if rank == flat.numel():
+        return None
+    still = directions[rank:].sum(dim=0)
+    still = still / still.abs().max()
+    return [
+        part.view(arguments[k].shape)
+        for k, part in zip(own, still.split([arguments[k].numel() for k in own]), strict=True)
+    ]
+
+
+def _floating(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _double(candidate: Candidate, exercise: Exercise, arguments: tuple) -> Tensor | None:
+    output = candidate.call(exercise.name, arguments).output
+    if output is None or not _floating(output := values.as_tensor(output)) or not bool(output.isfinite().all()):
+        return None
+    return output.double()
