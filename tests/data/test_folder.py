@@ -63,9 +63,9 @@ def test_a_mapping_gives_values_other_classes(root):
     _, annotation = scene(0)
     assert torch.equal(toy.train.labels[0] == 1, torch.from_numpy(annotation == 2))
     assert torch.equal(toy.train.labels[0] == IGNORE, torch.from_numpy(annotation == 9))
-    toy = read(root, classes=["road"], mapping={0: IGNORE, 1: 0, 2: IGNORE}, ignore=9)
+    toy = read(root, classes=["road", "car"], mapping={"0": IGNORE, "1": 0, "2": 1}, ignore=9)
     assert torch.equal(toy.train.labels[0] == 0, torch.from_numpy(annotation == 1))
-    assert set(toy.train.labels.unique().tolist()) == {0, IGNORE}
+    assert set(toy.train.labels.unique().tolist()) == {0, 1, IGNORE}
 
 
 def test_several_sizes_become_lists_and_one_size_on_demand(root):
@@ -99,6 +99,24 @@ def test_grey_images_become_coloured(root):
     write(root / "images" / "val" / "2.png", scene(2)[0], "L")
     images = read(root).test.images
     assert images.shape[1] == 3 and torch.equal(images[:, 0], images[:, 2])
+
+
+def test_images_are_upright_and_in_8_bits(root):
+    image, _ = scene(1)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # stored upside down; the annotation was drawn on what viewers show
+    Image.fromarray(image.astype(np.uint8)[::-1, ::-1].copy()).save(root / "images" / "train" / "1.png", exif=exif)
+    Image.fromarray(image[..., 0].astype(np.uint16) * 257).save(root / "images" / "val" / "2.png")
+    toy = read(root)
+    assert torch.equal(toy.train.images[1], torch.from_numpy(image).permute(2, 0, 1).byte())
+    assert torch.equal(toy.test.images[0, 1], torch.from_numpy(image[..., 0]).byte())
+
+
+def test_names_are_the_same_however_they_were_typed(root):
+    (root / "images" / "train" / "1.png").rename(root / "images" / "train" / "caf\u00e9.png")
+    (root / "annotations" / "train" / "1.png").rename(root / "annotations" / "train" / "cafe\u0301.png")
+    assert len(read(root).train) == 2
+    expect_error(root, "needs two or more, each with a name of its own", classes=("caf\u00e9", "cafe\u0301", "tree"))
 
 
 # Faults.
@@ -142,6 +160,12 @@ def test_a_value_that_is_no_class(root):
     expect_error(root, "has the value 0", classes=["road"], mapping={1: 0})
 
 
+def test_one_class_or_none_that_counts(root):
+    expect_error(root, "it needs two or more", classes=("road",), mapping={"0": 0, "1": 0, "2": 0})
+    write(root / "annotations" / "val" / "2.png", np.full((20, 30), 9))
+    expect_error(root, "every pixel in", ignore=9)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "P", "I;16", "1"])
 def test_an_annotation_that_is_not_grey(root, mode):
     write(root / "annotations" / "val" / "2.png", scene(2)[1], mode)
@@ -155,7 +179,7 @@ def test_an_annotation_that_is_not_grey(root, mode):
 def test_a_damaged_file(root, folder, damage):
     path = root / folder / "train" / "1.png"
     path.write_bytes(damage(path.read_bytes()))
-    expect_error(root, f"{folder}/train/1.png cannot be read as an image, it may be damaged")
+    expect_error(root, f"{folder}/train/1.png cannot be read as a picture")
 
 
 @pytest.mark.parametrize(

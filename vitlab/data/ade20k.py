@@ -6,7 +6,6 @@ The published zip has 22,210 images in 967 MB. Here a few hundred are chosen by 
 import difflib
 import gzip
 import hashlib
-import io
 import json
 import re
 import zlib
@@ -33,6 +32,7 @@ from vitlab.data.download import (
     find_given,
     say,
 )
+from vitlab.data.pictures import open_picture, read_picture
 from vitlab.files import written_whole
 from vitlab.validation import Many, Names, Seed, Size
 
@@ -81,6 +81,16 @@ CLASSES = tuple(entry.strip().rsplit(" ", 1)[0] for entry in CLASSES_AND_COLOURS
 PALETTE = torch.tensor([list(bytes.fromhex(entry.split()[-1])) for entry in CLASSES_AND_COLOURS.split(",")]).byte()
 
 
+class _Zip(ZipFile):
+    """The published zip, or what is given for it."""
+
+    def read(self, name: str) -> bytes:
+        size = self.getinfo(name).file_size
+        if size > LARGEST:
+            raise DataError(f"{name} says that it has {size:,} bytes, which no image of ADE20K has.")
+        return super().read(name)
+
+
 class _Folder:
     """The unpacked zip."""
 
@@ -100,7 +110,7 @@ class _Cache:
     def __init__(self, members: Path):
         self._members = members
         self._remote: RangeFile | None = None
-        self._archive: ZipFile | None = None
+        self._archive: _Zip | None = None
         try:
             with gzip.open(members, "rt") as content:  # gzip notices damage
                 self._checksums = json.load(content)
@@ -129,8 +139,6 @@ class _Cache:
         if self._archive is None:
             self._open()
         info = self._archive.getinfo(member)
-        if info.file_size > LARGEST:
-            raise DataError(f"{member} says that it has {info.file_size:,} bytes, which no image of ADE20K has.")
         if self._remote is not None:  # header, name, extra field and data by one request
             self._remote.prefetch(info.header_offset, 30 + len(member) + 256 + info.compress_size)
         return self._archive.read(member)
@@ -150,15 +158,15 @@ class _Cache:
             out.write(gzip.compress(json.dumps(self._checksums).encode()))
 
 
-def _open_zip(file: Path | RangeFile) -> ZipFile:
+def _open_zip(file: Path | RangeFile) -> _Zip:
     try:
-        return ZipFile(file)
+        return _Zip(file)
     except BadZipFile as error:
         where = file if isinstance(file, Path) else ZIP.mirrors[0]
         raise DataError(f"{where} is not a whole zip: {error}.") from error
 
 
-Source = ZipFile | _Folder | _Cache  # each has namelist() and read(name)
+Source = _Zip | _Folder | _Cache  # each has namelist() and read(name)
 
 
 @contextmanager
@@ -257,11 +265,13 @@ def _read_split(
     candidates = names[: count if chosen is None else LOOKS * count]
     with tqdm(desc=f"ADE20K, {split}", total=count) as bar:
         for name in candidates:
-            mask = _read_image(source, f"{FOLDER}/annotations/{split}/{name}.png")
+            path = f"{FOLDER}/annotations/{split}/{name}.png"
+            mask = open_picture(_read(source, path), path)
             labels = _shift(mask, name)
             if chosen is not None and np.isin(labels, chosen).mean() < SHARE:
                 continue
-            picture = _read_image(source, f"{FOLDER}/images/{split}/{name}.jpg").convert("RGB")
+            path = f"{FOLDER}/images/{split}/{name}.jpg"
+            picture = read_picture(_read(source, path), path).convert("RGB")
             if picture.size != mask.size:
                 raise DataError(f"{name} has {picture.size} pixels, but its annotation has {mask.size}.")
             scale = min(1, shorter_side / min(picture.size))
@@ -278,21 +288,15 @@ def _read_split(
     )
 
 
-def _read_image(source: Source, member: str) -> Image.Image:
+def _read(source: Source, member: str) -> bytes:
     try:
-        content = source.read(member)
+        return source.read(member)
     except (KeyError, FileNotFoundError):
         raise DataError(f"{member} is missing in this copy of ADE20K.") from None
     except (BadZipFile, zlib.error) as error:
         raise DataError(
             f"{member} came damaged ({error}): try again, or replace the copy in VITLAB_DATA if it is from there."
         ) from error
-    try:
-        image = Image.open(io.BytesIO(content), formats=["JPEG", "PNG"])
-        image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{member} is not a whole image: {error}.") from error
-    return image
 
 
 def _shift(mask: Image.Image, name: str) -> np.ndarray:

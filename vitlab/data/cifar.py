@@ -12,7 +12,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm.auto import tqdm
 
 from vitlab.data.dataset import Card, DataError, Dataset, Split
@@ -25,6 +24,7 @@ from vitlab.data.download import (
     find_given,
     say,
 )
+from vitlab.data.pictures import read_picture
 from vitlab.files import written_whole
 
 PIXELS = 3 * 32 * 32
@@ -165,7 +165,7 @@ def _read_jpeg_copies(path: Path) -> tuple[Split, tuple[str, ...]]:
         with exclusive(kept):
             images = _read_kept(kept, len(labels))
             if images is None:
-                images = _decode(jpeg, offsets, f"decoding {path.name}")
+                images = _decode(jpeg, offsets, path.name)
                 with written_whole(kept) as draft, open(draft, "wb") as out:
                     np.savez(out, images=images)
     except (BadZipFile, EOFError, KeyError, ValueError) as error:
@@ -188,13 +188,12 @@ def _read_kept(path: Path, count: int) -> np.ndarray | None:
     return None
 
 
-def _decode(jpeg: bytes, offsets: list[int], description: str) -> np.ndarray:
+def _decode(jpeg: bytes, offsets: list[int], name: str) -> np.ndarray:
     """(N, 3, 32, 32) in uint8."""
     images = np.empty((len(offsets) - 1, 3, 32, 32), np.uint8)
-    for i in tqdm(range(len(images)), desc=description):
-        try:
-            with Image.open(io.BytesIO(jpeg[offsets[i] : offsets[i + 1]]), formats=["JPEG"]) as image:
-                images[i] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)  # (3, 32, 32)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"image {i} is not a JPEG of 32×32 pixels") from error
+    for i in tqdm(range(len(images)), desc=f"decoding {name}"):
+        image = read_picture(jpeg[offsets[i] : offsets[i + 1]], f"image {i} of {name}").convert("RGB")
+        if image.size != (32, 32):
+            raise ValueError(f"image {i} has {image.width} x {image.height} pixels instead of 32 x 32")
+        images[i] = np.asarray(image).transpose(2, 0, 1)  # (3, 32, 32)
     return images

@@ -1,5 +1,6 @@
 """What a data set is here: images, labels, and a card that says where they come from."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -68,6 +69,9 @@ class Dataset:
         classes: the name of each class.
         train, test: its two splits; `test` is the one that results are reported on.
         palette: (N_classes, 3) in uint8, a colour for each class of a segmentation; None for a classification.
+
+    Raises:
+        DataError: if there are fewer than two classes, or two of one name.
     """
 
     card: Card
@@ -76,6 +80,13 @@ class Dataset:
     test: Split
     palette: Tensor | None = None
 
+    def __post_init__(self):
+        if len(set(map(nfc, self.classes))) < max(2, len(self.classes)):
+            raise DataError(
+                f"{self.card.name} has the classes {', '.join(self.classes) or 'none'}, but it needs two or more, each "
+                "with a name of its own: one alone tells nothing apart."
+            )
+
     @property
     def is_segmentation(self) -> bool:
         return self.palette is not None
@@ -83,6 +94,11 @@ class Dataset:
     def normalization(self) -> Normalization:
         """The one that suits the images of `train`."""
         return Normalization.of(self.train.images)
+
+
+def nfc(name: str) -> str:
+    """A name in the one of Unicode's forms that names are compared in: é is one character or two, as it was typed."""
+    return unicodedata.normalize("NFC", name)
 
 
 def default_palette(count: int) -> list[list[int]]:

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vitlab.data.dataset import IGNORE, Card, DataError, Dataset, Split, default_palette
+from vitlab.data.dataset import IGNORE, Card, DataError, Dataset, Split, default_palette, nfc
 from vitlab.data.download import find_given
+from vitlab.data.pictures import open_picture, read_picture
 from vitlab.validation import Byte, Colour, Names, Size
 
 VALUES = {str(value) for value in range(256)}
@@ -94,6 +95,8 @@ def _read_split(images: Path, annotations: Path, class_of: np.ndarray, size: Seq
             raise DataError(f"{image_of[name]} has no annotation: there should be {annotations / name}.png.")
         raise DataError(f"{annotation_of[name]} has no image: there should be {images / name}.jpg or .png.")
     pairs = [_read_pair(image_of[name], annotation_of[name], class_of, size) for name in sorted(image_of)]
+    if all((mask == IGNORE).all() for _, mask in pairs):
+        raise DataError(f"every pixel in {annotations} is ignored: at least one has to have a class.")
     return Split(*map(_together, zip(*pairs, strict=True)))
 
 
@@ -107,16 +110,17 @@ def _files(folder: Path, suffixes: set[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
-            if path.stem in files:
-                raise DataError(f"{path} and {files[path.stem].name} have the same name: there should be only one.")
-            files[path.stem] = path
+            name = nfc(path.stem)
+            if name in files:
+                raise DataError(f"{path} and {files[name].name} have the same name: there should be only one.")
+            files[name] = path
     if not files:
         raise DataError(f"{folder} has no files that end in {' or '.join(sorted(suffixes))}.")
     return files
 
 
 def _read_pair(image: Path, annotation: Path, class_of: np.ndarray, size: Sequence[int] | None):
-    picture, values = _open(image).convert("RGB"), _open(annotation)
+    picture, values = read_picture(image).convert("RGB"), open_picture(annotation, annotation)
     if values.mode != "L":
         raise DataError(
             f"{annotation} holds colours or numbers of another kind (Pillow's mode {values.mode}): an annotation is a "
@@ -139,15 +143,6 @@ def _read_pair(image: Path, annotation: Path, class_of: np.ndarray, size: Sequen
         values = values.resize((W, H), Image.Resampling.NEAREST)
     mask = class_of[np.asarray(values)].astype(np.uint8)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous(), torch.from_numpy(mask)
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path, formats=["JPEG", "PNG"])
-        image.load()
-    except Exception as error:  # damaged files make Pillow raise many kinds
-        raise DataError(f"{path} cannot be read as an image, it may be damaged: {error}.") from error
-    return image
 
 
 def _together(tensors: Sequence[Tensor]) -> Tensor | list[Tensor]:
