@@ -4,11 +4,13 @@ import pytest
 import torch
 from support.parity import perturb, value_and_gradients
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitlab import SegFormer, ViT, fast
 from vitlab.decoder import AllMLPDecoder, upsampled_cross_entropy
-from vitlab.fast import Linear, products
+from vitlab.fast import Linear, products, upsampled_argmax
 from vitlab.fast.products import depthwise_convolution_gelu, linear_gelu
+from vitlab.fast.upsampling import NUMBERS_AT_A_TIME
 from vitlab.ffn import FeedForward
 from vitlab.mit import MiTConfig
 from vitlab.mix_ffn import MixFeedForward
@@ -95,6 +97,29 @@ def test_asking_for_steps_changes_nothing_and_gives_those_of_the_slower_path(nam
         module(*inputs, steps=plain)
     assert asked and not UNSEEN
     torch.testing.assert_close(asked, plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["channels first", "channels last"])
+@pytest.mark.parametrize("size", [(29, 17), (7, 5), (3, 40), (300, 290)])
+def test_the_class_of_every_pixel_is_the_same_with_and_without(layout, size, monkeypatch):
+    monkeypatch.setitem(NUMBERS_AT_A_TIME, "cpu", 4000)  # many tiles
+    logits = torch.randn(2, 6, 7, 5) if layout == "channels first" else torch.randn(2, 7, 5, 6).movedim(-1, 1)
+    ours, plain = with_and_without(lambda: upsampled_argmax(logits, size))
+    assert ours.dtype == plain.dtype == torch.long and torch.equal(ours, plain)
+
+
+def test_many_classes_are_never_all_at_full_size():
+    class Largest(TorchDispatchMode):
+        numbers = 0
+
+        def __torch_dispatch__(self, function, types, arguments=(), options=None):
+            y = function(*arguments, **(options or {}))
+            self.numbers = max(self.numbers, y.numel() if isinstance(y, torch.Tensor) else 0)
+            return y
+
+    with Largest() as largest:
+        upsampled_argmax(torch.randn(1, 100, 8, 8), (600, 500))
+    assert largest.numbers < 1.1 * NUMBERS_AT_A_TIME["cpu"] < 100 * 600 * 500 / 50
 
 
 def test_off_ends_with_its_context_also_after_an_error():

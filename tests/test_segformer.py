@@ -6,6 +6,7 @@ from support.parity import assert_onnx_agrees, perturb, value_and_gradients
 from torch.nn import functional as F
 
 from vitlab import SegFormer
+from vitlab.decoder import upsample
 from vitlab.mit import MiTConfig
 from vitlab.segformer import SegFormerConfig
 from vitlab.steps import Steps
@@ -63,6 +64,14 @@ def test_the_steps_of_encoder_and_decoder_have_their_names():
     assert steps["stage_2"]["block_2"]["weights"].shape == (2, 2, 8 * 12, 2 * 3)  # n x n/R², R = 4
     assert steps["stage_1"]["block_1"]["reduced"].shape == (2, 2 * 3, 4)
     assert steps["upsampled_4"].shape == steps["fused"].shape == (2, 12, 16, 24)
+
+
+@pytest.mark.parametrize("size", [None, (100, 90)])
+def test_segment_is_the_likeliest_class_of_every_pixel(size):
+    model, images = perturb(SegFormer(TINY)), torch.randn(2, 3, 45, 70)
+    logits = model(images) if size is None else upsample(model(images, upsample=False), size)
+    classes = model.segment(images, size)
+    assert not classes.requires_grad and torch.equal(classes, logits.argmax(dim=1))
 
 
 def test_from_config_takes_changes_and_names_faults():

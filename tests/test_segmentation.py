@@ -77,6 +77,13 @@ def test_every_pixel_gets_a_score_for_every_class(name, size):
     torch.testing.assert_close(model(images), expected)
 
 
+@every_head
+def test_segment_is_the_likeliest_class_of_every_pixel(name):
+    model, images = tiny_model(name), torch.randn(2, 3, 32, 48)
+    assert torch.equal(model.segment(images), model(images).argmax(dim=1))
+    assert model.segment(images, (50, 60)).shape == (2, 50, 60)
+
+
 def test_the_heads_read_the_blocks_of_their_papers():
     assert LinearHead.blocks(12) == SegmenterHead.blocks(12) == [11]
     assert UPerNetHead.blocks(12) == AllMLPHead.blocks(12) == [2, 5, 8, 11]

@@ -6,11 +6,13 @@ Paper: Xie et al., "SegFormer: Simple and Efficient Design for Semantic Segmenta
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from vitlab.decoder import AllMLPDecoder, upsampled_cross_entropy
 from vitlab.decoder import upsample as upsample_to
 from vitlab.encoder import initialize
+from vitlab.fast import upsampled_argmax
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.mit import MiT, MiTConfig
 from vitlab.pretrained.model import PublishedModel
@@ -77,6 +79,11 @@ class SegFormer(PublishedModel):
         features = self.encoder.features(images, steps)  # (B, d_i, ⌈H/2^{i+1}⌉, ⌈W/2^{i+1}⌉) each
         logits = self.decoder(features, steps)  # (B, num_classes, ⌈H/4⌉, ⌈W/4⌉)
         return upsample_to(logits, images.shape[-2:]) if upsample else logits
+
+    @torch.no_grad()
+    def segment(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """The class of every pixel, with few logits of full size at once: (B, C, H, W) -> (B, H, W), or (B, *size)."""
+        return upsampled_argmax(self(images, upsample=False), size or images.shape[-2:])
 
     def loss(self, images: Tensor, labels: Tensor, *, ignore_index: int = 255) -> Tensor:
         """The mean cross-entropy of `forward(images)`, in a fraction of its memory: see `upsampled_cross_entropy`.

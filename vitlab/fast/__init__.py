@@ -8,11 +8,13 @@ parameters, and the function gives the same numbers and the same gradients:
     class_token      the last encoder block for the one token that a classifier reads
     upsampling       bilinear upsampling as two small matrices; bands of rows that fit a processor's cache
     decoder          the All-MLP decoder, which fuses before it upsamples
+    argmax           the class of every pixel, without logits of full size
     cross_entropy    the loss of upsampled logits, without ever holding them all
 
 `off` is the switch for all of it.
 """
 
+from vitlab.fast.argmax import upsampled_argmax
 from vitlab.fast.cross_entropy import upsampled_cross_entropy
 from vitlab.fast.decoder import all_mlp_decoder
 from vitlab.fast.ffn import feed_forward, mix_feed_forward
@@ -27,5 +29,6 @@ __all__ = [
     "linear",
     "mix_feed_forward",
     "off",
+    "upsampled_argmax",
     "upsampled_cross_entropy",
 ]

@@ -3,12 +3,14 @@
 Lecture: "ViT for Semantic Segmentation".
 """
 
+import torch
 from torch import Tensor, nn
 
 from vitlab.decoder import upsample as upsample_to
 from vitlab.decoder import upsampled_cross_entropy
 from vitlab.embeddings import patch_grid
 from vitlab.encoder import run_blocks
+from vitlab.fast import upsampled_argmax
 from vitlab.segmentation.head import Head
 from vitlab.vit import ViT
 
@@ -53,6 +55,11 @@ class SegmentationViT(nn.Module):
     def forward(self, images: Tensor, *, upsample: bool = True) -> Tensor:
         logits = self.head(self.features(images))
         return upsample_to(logits, images.shape[-2:]) if upsample else logits
+
+    @torch.no_grad()
+    def segment(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """The class of every pixel, with few logits of full size at once: (B, C, H, W) -> (B, H, W), or (B, *size)."""
+        return upsampled_argmax(self(images, upsample=False), size or images.shape[-2:])
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The maps that the head reads: (B, C, H, W) -> (B, d, H/P, W/P) each, the last block's last."""
