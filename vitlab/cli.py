@@ -152,23 +152,30 @@ def predict(
     image: Annotated[Path, typer.Argument(help="A picture.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="The overlay of a segmentation. [default: beside the picture, as NAME-classes.png]"),
+        typer.Option(help="The overlay of a segmentation, a PNG. [default: beside the picture, as NAME-overlay.png]"),
     ] = None,
 ) -> None:
-    """Say what a picture shows: the likeliest classes, or a coloured overlay with its legend."""
-    with faults_in_a_sentence():
-        from vitlab.pretrained.predictor import draw_overlay, read_picture, read_predictor
+    """Say what a picture shows: the likeliest classes, or a coloured overlay with its legend.
 
-        predictor, picture = read_predictor(checkpoint), read_picture(image)
-        probabilities = predictor(picture)
-        if probabilities.ndim == 1:
+    Beside the overlay a segmentation writes NAME-classes.png, whose pixels are the numbers of their classes.
+    """
+    with faults_in_a_sentence():
+        from vitlab.data.pictures import read_picture
+        from vitlab.pretrained import overlay
+        from vitlab.pretrained.predictor import read_predictor
+
+        picture, predictor = read_picture(image), read_predictor(checkpoint)
+        if predictor.is_segmentation:
+            drawn, class_map = overlay.places(image, out, predictor)
+            classes = predictor.segment(picture)
+            overlay.write_class_map(classes, predictor, class_map)
+            for name, part in overlay.draw_overlay(picture, classes, predictor, drawn).items():
+                typer.echo(f"{part:7.2%}  {name}")
+            typer.echo(f"Written: {drawn}, {class_map}")
+        else:
+            probabilities = predictor(picture)
             for i in probabilities.argsort(descending=True)[:5].tolist():
                 typer.echo(f"{probabilities[i]:7.2%}  {predictor.classes[i]}")
-        else:
-            path = out or image.with_name(f"{image.stem}-classes.png")
-            for name, part in draw_overlay(picture, probabilities, predictor, path).items():
-                typer.echo(f"{part:7.2%}  {name}")
-            typer.echo(f"Written: {path}")
 
 
 @app.command()

@@ -19,13 +19,15 @@ from typer.testing import CliRunner
 
 from vitlab import training
 from vitlab.cli import app
-from vitlab.data import load
+from vitlab.data import IGNORE, load
+from vitlab.decoder import upsampled_cross_entropy
 from vitlab.files import written_whole
 from vitlab.training import Recipe, TrainingError, read_recipe, recipe_names, train
 from vitlab.training.batches import Batches
 from vitlab.training.checkpoint import FILE
 from vitlab.training.evaluation import evaluate_checkpoint
 from vitlab.training.log import read_log
+from vitlab.training.loop import loss_of
 from vitlab.training.optimization import learning_rate_factor, parameter_groups, update_average
 from vitlab.training.recipe import augmentation_of, build_model
 
@@ -263,6 +265,29 @@ def test_a_loss_that_is_no_number_is_explained_and_keeps_the_checkpoint(tmp_path
     assert all(t.isfinite().all() for t in load_file(tmp_path / "run" / FILE).values())
 
 
+def test_a_batch_without_a_pixel_that_counts_counts_for_nothing():
+    logits, masks = torch.randn(4, 3, 5, 5, requires_grad=True), torch.randint(0, 3, (4, 9, 9))
+    masks[0, 0] = masks[2:] = IGNORE
+
+    class Processes:
+        """As many processes as parts of the batch, each of which has the mean of what all have."""
+
+        def __init__(self, parts: int):
+            self.mean = (masks != IGNORE).sum().float() / parts
+
+        def reduce(self, counted: torch.Tensor, how: str) -> torch.Tensor:
+            return self.mean
+
+    whole = loss_of(logits, masks, Processes(1))
+    assert whole == upsampled_cross_entropy(logits, masks, IGNORE)
+    parts = [loss_of(logits[i : i + 2], masks[i : i + 2], Processes(2)) for i in (0, 2)]
+    assert parts[1] == 0 and torch.isclose(sum(parts) / 2, whole)
+    (gradient,) = torch.autograd.grad(parts[1], logits)
+    assert (gradient == 0).all()
+    masks[:] = IGNORE
+    assert loss_of(logits, masks, Processes(1)) == 0
+
+
 def test_too_little_memory_is_explained(tmp_path, monkeypatch):
     def call(self, step):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
@@ -384,8 +409,8 @@ def test_the_command_trains_evaluates_and_predicts(tmp_path):
     assert done.exit_code == 0 and len(done.output.splitlines()) == 5
 
     for arguments, sentence in (
-        (["predict", str(run), str(tmp_path / "tiny.toml")], "is no picture"),
-        (["evaluate", str(run), "shapes"], "tells 10 classes apart, but shapes has 6"),
+        (["predict", str(run), str(tmp_path / "tiny.toml")], "cannot be read as a picture"),
+        (["evaluate", str(run), "shapes"], "tells classes of whole images, but shapes has those of single pixels"),
         (["evaluate", str(run), "digit"], "no recipe 'digit'"),
         (["train", "digit"], "no recipe 'digit'"),
         (["evaluate", str(tmp_path), "digits"], "has no config.json"),

@@ -100,7 +100,8 @@ class ConfusionMatrix:
             labels: (B, H, W), the right class for every pixel, or `ignore_index`.
 
         Raises:
-            ValueError: if the shapes differ, or a number is neither a class nor, in the labels, `ignore_index`.
+            ValueError: if the shapes differ, the numbers are no integers, or one is neither a class nor, in the labels,
+                `ignore_index`.
         """
         if predictions.shape != labels.shape:
             raise ValueError(
@@ -109,6 +110,8 @@ class ConfusionMatrix:
             )
         counted = labels != self.ignore_index
         for name, classes in (("labels", labels[counted]), ("predictions", predictions[counted])):
+            if classes.is_floating_point():
+                raise ValueError(f"the {name} are {classes.dtype}, but classes are integers.")
             wrong = classes[(classes < 0) | (classes >= self.num_classes)]
             if wrong.numel():
                 raise ValueError(

@@ -62,6 +62,10 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> 
         dataset = load(**recipe.data)
     normalization = dataset.normalization().to(device)
     dataset = replace(dataset, train=dataset.train.to(device), test=dataset.test.to(device))
+
+    def prepare(images: Tensor) -> Tensor:
+        return normalization(images.float() / 255)
+
     batches = Batches(recipe, dataset, augmentation_of(recipe, dataset.is_segmentation), rank, processes)
 
     model = build_model(recipe, dataset).to(device)
@@ -105,7 +109,7 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> 
                     f"learning rate (--lr {recipe.lr / 3:.1g}) or more warmup_steps, in another folder."
                 )
             if done % recipe.evaluate_every == 0 or done == recipe.steps:
-                matrix = evaluate(average, dataset.test, len(dataset.classes), normalization, part=(rank, processes))
+                matrix = evaluate(average, dataset.test, len(dataset.classes), prepare, part=(rank, processes))
                 matrix.counts = accelerator.reduce(matrix.counts.to(device), "sum").cpu()
                 report |= scores(matrix, dataset)
                 progress.set_postfix_str("{} {:.4f}".format(*main_score(report)))
@@ -141,11 +145,10 @@ def loss_of(outputs: Tensor, targets: Tensor, accelerator: Accelerator) -> Tenso
     """
     if targets.is_floating_point():
         return F.cross_entropy(outputs.float(), targets)
-    loss = upsampled_cross_entropy(outputs, targets, IGNORE)
-    if accelerator.num_processes == 1:
-        return loss
     counted = (targets != IGNORE).sum()
-    return loss * counted / accelerator.reduce(counted.float(), "mean")
+    share = counted / accelerator.reduce(counted.float(), "mean").clamp(min=1e-9)
+    targets = torch.where(counted > 0, targets, 0)  # 0/0 would be no number: without a pixel that counts the share is 0
+    return share * upsampled_cross_entropy(outputs, targets, IGNORE)
 
 
 def resume(
