@@ -22,6 +22,7 @@ overlap_embeddings sra mix_ffn mit decoder segformer ade20k
 segmentation
 data
 pretrained.predictor
+pretrained.overlay
 figures checks training
 grading bench authoring
 cli __main__

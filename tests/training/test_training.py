@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from vitlab.cli import app
 from vitlab.data import IGNORE, load
 from vitlab.decoder import upsampled_cross_entropy
 from vitlab.files import written_whole
-from vitlab.training import Recipe, TrainingError, read_recipe, recipe_names, train
+from vitlab.training import Recipe, TrainingError, loop, read_recipe, recipe_names, train
 from vitlab.training.batches import Batches
 from vitlab.training.checkpoint import FILE
 from vitlab.training.evaluation import evaluate_checkpoint
@@ -286,6 +287,24 @@ def test_a_batch_without_a_pixel_that_counts_counts_for_nothing():
     assert (gradient == 0).all()
     masks[:] = IGNORE
     assert loss_of(logits, masks, Processes(1)) == 0
+
+
+def test_what_does_not_fit_is_found_before_the_first_step(tmp_path, monkeypatch):
+    def expect(recipe: Recipe, sentence: str) -> None:
+        with pytest.raises(TrainingError, match=sentence):
+            train(recipe, tmp_path / "run")
+        assert read_log(tmp_path / "run") == []
+
+    expect(small_segmentation(augmentation={"crop": (2, 2)}), "do not suit each other: .* must be at least 3")
+    scenes = load("shapes", images=4, test_images=2, size=32)
+    late = replace(
+        scenes.test, images=[scenes.test.images[0], scenes.test.images[1][:, :2]], labels=[*scenes.test.labels]
+    )
+    monkeypatch.setattr(loop, "load", lambda **options: replace(scenes, test=late))
+    expect(small_segmentation(), "do not suit each other: the images are 2 x 32 pixels")
+    several = replace(scenes.train, images=[*scenes.train.images[:3], scenes.train.images[3][:, :16]])
+    monkeypatch.setattr(loop, "load", lambda **options: replace(scenes, train=several))
+    expect(small_segmentation(batch_size=2), "the images have several sizes: give a crop")
 
 
 def test_too_little_memory_is_explained(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from vitlab.data.dataset import default_palette
 from vitlab.decoder import upsample
 from vitlab.mit import MiT
 from vitlab.pretrained.checkpoint import from_pretrained, read_settings, save_pretrained
-from vitlab.pretrained.forms import CONFIG_FILE, FORMS, CheckpointError
+from vitlab.pretrained.forms import CONFIG_FILE, FORMS, CheckpointError, read_labels
 from vitlab.pretrained.preparation import PREPROCESSOR_FILE, Preparation, read_preparation
 from vitlab.segformer import SegFormer
 from vitlab.vit import ViT
@@ -123,7 +123,7 @@ def read_predictor(id_or_folder: str | Path) -> Predictor:
     if (Path(id_or_folder) / "model").is_dir():
         id_or_folder = Path(id_or_folder) / "model"
     settings = read_settings(id_or_folder, CONFIG_FILE)
-    architecture = (settings.get("architectures") or ["nothing"])[0]
+    architecture, names = read_labels(settings, f"{id_or_folder}/{CONFIG_FILE}")
     kind = next((kind for name, kind in KINDS.items() if architecture in FORMS[name].architectures), None)
     if kind is None:
         raise CheckpointError(f"{id_or_folder} holds a {architecture}, but only {', '.join(KINDS)} are known here.")
@@ -135,11 +135,4 @@ def read_predictor(id_or_folder: str | Path) -> Predictor:
         raise CheckpointError(f"{id_or_folder} has one output, but a softmax needs two or more to tell anything apart.")
     channels = getattr(model.config, "encoder", model.config).channels
     preparation = read_preparation(id_or_folder, channels, count, is_segmentation=kind is SegFormer)
-    return Predictor(model, _names(settings, count), channels, preparation)
-
-
-def _names(settings: dict, count: int) -> tuple[str, ...]:
-    """The names of the outputs, without what a terminal would obey; as in `transformers` where the file has none."""
-    given = settings.get("id2label") or {}
-    names = (str(given.get(str(i), f"LABEL_{i}")).strip() for i in range(count))
-    return tuple("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name) for name in names)
+    return Predictor(model, tuple(map(str.strip, names)), channels, preparation)

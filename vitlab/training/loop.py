@@ -35,6 +35,7 @@ from vitlab.training.evaluation import evaluate, main_score, scores
 from vitlab.training.log import append_to_log, read_log, write_log
 from vitlab.training.optimization import learning_rate_factor, parameter_groups, update_average
 from vitlab.training.recipe import Recipe, TrainingError, as_content, augmentation_of, build_model, make_recipe
+from vitlab.training.rehearsal import rehearse
 from vitlab.training.run import finish, read_metrics
 
 
@@ -81,8 +82,9 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> 
     small = {"upsample": False} if dataset.is_segmentation else {}  # the loss upsamples, a few rows at a time
     saved = time.monotonic()
     losses = []  # since the last report; they stay on the device, because to look at one makes a GPU wait
-    progress = tqdm(range(first, recipe.steps), recipe.name, recipe.steps, initial=first, disable=rank > 0)
     with explained(recipe, device):
+        rehearse(average, batches, dataset, prepare)
+        progress = tqdm(range(first, recipe.steps), recipe.name, recipe.steps, initial=first, disable=rank > 0)
         for step in progress:
             torch.manual_seed(seed_of(recipe.seed, step, rank))  # for dropout and stochastic depth
             factor = learning_rate_factor(step, recipe)
