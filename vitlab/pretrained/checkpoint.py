@@ -3,7 +3,6 @@
 safetensors and the hub's library are imported where they are used, because `import vitlab` needs neither.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from vitlab.files import folder_written_whole, read_tensors, write_json, write_tensors
 from vitlab.pretrained.forms import (
     CONFIG_FILE,
     FORMS,
@@ -91,8 +91,6 @@ def save_pretrained(model: nn.Module, folder: str | Path, *, classes: Sequence[s
             or if what was written could not be read: a model that is not that of its config, weights that are not
             finite, names that are not those of its outputs.
     """
-    from safetensors.torch import save_file
-
     if type(model).__name__ not in FORMS:
         raise CheckpointError(f"a {type(model).__name__} has no published form, only {', '.join(FORMS)} have one.")
     form, state = FORMS[type(model).__name__], model.state_dict()
@@ -102,14 +100,12 @@ def save_pretrained(model: nn.Module, folder: str | Path, *, classes: Sequence[s
         if len(read_labels(settings, "the model")[1]) != model.config.num_classes:
             raise CheckpointError(f"there are {len(classes)} names for {model.config.num_classes} outputs.")
     names = form.file_names(state)
-    tensors = {names[own]: as_filed(own, tensor).clone().contiguous() for own, tensor in state.items()}
+    tensors = {names[own]: as_filed(own, tensor).clone() for own, tensor in state.items()}
     with torch.device("meta"):
         _fitting(type(model)(model.config), tensors, "what is to be saved", with_head=True)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(settings, indent=2, allow_nan=False) + "\n"
-    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
-    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})  # transformers asks for this entry
+    with folder_written_whole(Path(folder)) as draft:
+        write_json(draft / CONFIG_FILE, settings)
+        write_tensors(draft / WEIGHTS_FILE, tensors, {"format": "pt"})  # transformers asks for this entry
 
 
 def read_checkpoint(id_or_folder: str | Path) -> tuple[dict, dict[str, Tensor]]:
@@ -118,15 +114,12 @@ def read_checkpoint(id_or_folder: str | Path) -> tuple[dict, dict[str, Tensor]]:
     Raises:
         CheckpointError: if they cannot be found, reached or read.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from vitlab.pretrained.hub import locate
 
     settings = read_settings(id_or_folder, CONFIG_FILE)
     try:
-        return settings, load_file(locate(id_or_folder, WEIGHTS_FILE))
-    except (ValueError, SafetensorError) as error:
+        return settings, read_tensors(locate(id_or_folder, WEIGHTS_FILE))[0]
+    except ValueError as error:
         raise CheckpointError(f"{WEIGHTS_FILE} of {id_or_folder} is damaged: {error}") from error
 
 

@@ -6,7 +6,6 @@ The form is that of the Hugging Face hub, so that published checkpoints can be u
     vitlab predict nvidia/segformer-b0-finetuned-ade-512-512 street.jpg   (NVIDIA's weights: for research only)
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from vitlab.data import DataError, Dataset, Normalization
 from vitlab.data.dataset import default_palette
 from vitlab.decoder import upsample
+from vitlab.files import folder_written_whole, write_json
 from vitlab.mit import MiT
 from vitlab.pretrained.checkpoint import from_pretrained, read_settings, save_pretrained
 from vitlab.pretrained.forms import CONFIG_FILE, FORMS, CheckpointError, read_labels
@@ -92,7 +92,6 @@ def save_predictor(folder: Path, model: nn.Module, dataset: Dataset, normalizati
         dataset: gives the names and colours of the classes, and the size of a classifier's images.
         normalization: of the images in training.
     """
-    save_pretrained(model, folder, classes=dataset.classes)
     settings = {
         "image_processor_type": "SegformerImageProcessor" if dataset.is_segmentation else "ViTImageProcessor",
         "do_rescale": True,
@@ -108,7 +107,9 @@ def save_predictor(folder: Path, model: nn.Module, dataset: Dataset, normalizati
         settings["size"] = shortest if dataset.is_segmentation else {"height": height, "width": width}
     if dataset.is_segmentation:
         settings["palette"] = dataset.palette.tolist()
-    (folder / PREPROCESSOR_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    with folder_written_whole(folder) as draft:
+        save_pretrained(model, draft, classes=dataset.classes)
+        write_json(draft / PREPROCESSOR_FILE, settings)
 
 
 def read_predictor(id_or_folder: str | Path) -> Predictor:
