@@ -49,3 +49,8 @@ def provenance(device: torch.device | str = "cpu") -> dict[str, Any]:
 def memory() -> float:
     """How many bytes of memory there are; no limit is known on systems that do not say."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else float("inf")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether this is one of the ways in which Python and torch say that there is too little of it."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)

@@ -4,20 +4,32 @@ A step draws its random numbers from the seed and its own number alone (see `vit
 random state to keep: weights, their average, the optimizer's moments and the number of the step are all.
 """
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vitlab.files import written_whole
+from vitlab.files import read_tensors, write_tensors, written_whole
 from vitlab.training.recipe import TrainingError
 
 FILE = "checkpoint.safetensors"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's count of steps and its two moments; before step 1 it has none
+
+
+def fingerprint(*contents: str | Tensor | Sequence) -> str:
+    """A hash of texts and tensors, in lists or not: of their shapes and every bit."""
+    digest = hashlib.sha256()
+    for each in contents:
+        if isinstance(each, Tensor):
+            digest.update(f"{each.dtype}, {tuple(each.shape)}".encode())
+            digest.update(each.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        else:
+            digest.update((each if isinstance(each, str) else fingerprint(*each)).encode())
+    return digest.hexdigest()
 
 
 def save_state(
@@ -34,40 +46,41 @@ def save_state(
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     for name, parameter in model.named_parameters():
-        for key, tensor in optimizer.state[parameter].items():  # the two moments, and AdamW's count of steps
+        for key, tensor in optimizer.state[parameter].items():
             tensors[f"optimizer.{key}.{name}"] = tensor
+    text = json.dumps(meta, allow_nan=False)
     with written_whole(folder / FILE) as draft:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, {"meta": json.dumps(meta)})
+        write_tensors(draft, tensors, {"meta": text, "fingerprint": _fingerprint(text, tensors)})
 
 
-def read_state(folder: Path) -> tuple[dict[str, Any], Callable] | None:
+def read_state(folder: Path) -> tuple[dict[str, Any], Callable]:
     """The state that `save_state` wrote: its meta, and a function that puts it into a model, an average, an optimizer.
 
-    Returns:
-        None where the folder has none.
-
     Raises:
-        TrainingError: if the file is damaged.
+        TrainingError: if the file is damaged, or anything in it is not as it was written.
     """
     path = folder / FILE
-    if not path.exists():
-        return None
     try:
-        with safe_open(path, framework="pt") as file:
-            meta = json.loads(file.metadata()["meta"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, TypeError, KeyError, ValueError, OSError) as error:
-        raise TrainingError(f"{path} is damaged ({error}): delete it to begin again.") from error
+        tensors, about = read_tensors(path)
+        text, written = about["meta"], about["fingerprint"]
+    except (ValueError, KeyError) as error:
+        raise TrainingError(f"{path} is damaged ({error}): delete {folder} to begin again.") from error
+    if _fingerprint(text, tensors) != written:
+        raise TrainingError(f"{path} was changed after it was written: delete {folder} to begin again.")
 
     def restore(model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         model.load_state_dict(_of("model.", tensors))
         average.load_state_dict(_of("average.", tensors))
         device = next(model.parameters()).device
         for name, parameter in model.named_parameters():
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                optimizer.state[parameter][key] = tensors[f"optimizer.{key}.{name}"].to(device)
+            moments = {key: tensors.get(f"optimizer.{key}.{name}") for key in MOMENTS}
+            optimizer.state[parameter] |= {key: t.to(device) for key, t in moments.items() if t is not None}
 
-    return meta, restore
+    return json.loads(text), restore
+
+
+def _fingerprint(text: str, tensors: dict[str, Tensor]) -> str:
+    return fingerprint(text, *sorted(tensors), *(tensors[name] for name in sorted(tensors)))
 
 
 def _of(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

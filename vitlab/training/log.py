@@ -10,11 +10,8 @@ FILE = "log.jsonl"
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log; none where there is no log. A line that was being written when the run was killed is
-    left out."""
-    path = folder / FILE
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """The lines of a run's log."""
+    return [json.loads(line) for line in (folder / FILE).read_text(encoding="utf-8").splitlines()]
 
 
 def write_log(folder: Path, lines: list[dict[str, Any]]) -> None:
@@ -29,7 +26,7 @@ def append_to_log(folder: Path, line: dict[str, Any]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def draw_curves(lines: list[dict[str, Any]], path: Path) -> None:
+def draw_curves(lines: list[dict[str, Any]], score: str, path: Path) -> None:
     """The loss and the learning rate over the steps, and what was reached on the test images."""
     from matplotlib.figure import Figure
 
@@ -38,7 +35,6 @@ def draw_curves(lines: list[dict[str, Any]], path: Path) -> None:
     reports = [line for line in lines if "loss" in line]
     left.plot([line["step"] for line in reports], [line["loss"] for line in reports], label="loss in training")
     left.set(xlabel="step", ylabel="loss")
-    score = next(name for line in lines for name in ("test_miou", "test_accuracy") if name in line)
     tests = [line for line in lines if score in line]
     right.plot([line["step"] for line in tests], [line[score] for line in tests], "o-")
     right.set(xlabel="step", ylabel=score.replace("_", " "), ylim=(0, 1))

@@ -10,10 +10,10 @@ images that one would see.
 Lecture: "Training".
 """
 
-import math
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -22,21 +22,21 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import parse_flag_from_env
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from vitlab.data import IGNORE, load
+from vitlab.data import IGNORE, DataError, load
 from vitlab.decoder import upsampled_cross_entropy
+from vitlab.machine import is_out_of_memory, provenance
 from vitlab.training.batches import Batches, seed_of
-from vitlab.training.checkpoint import read_state, save_state
+from vitlab.training.checkpoint import FILE, fingerprint, read_state, save_state
 from vitlab.training.evaluation import evaluate, main_score, scores
-from vitlab.training.log import append_to_log, read_log, write_log
+from vitlab.training.log import append_to_log, write_log
 from vitlab.training.optimization import learning_rate_factor, parameter_groups, update_average
 from vitlab.training.recipe import Recipe, TrainingError, as_content, augmentation_of, build_model, make_recipe
 from vitlab.training.rehearsal import rehearse
-from vitlab.training.run import finish, read_metrics
+from vitlab.training.run import METRICS_FILE, claimed, finish, read_metrics, same_run
 
 
 def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> dict[str, Any]:
@@ -55,78 +55,104 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> 
         TrainingError: if the folder holds a run of another recipe, the loss is no number any more, or memory runs out.
         DataError: if the data cannot be had.
     """
-    start = time.monotonic()
     recipe = make_recipe(as_content(recipe), recipe.name)  # also where none of its numbers comes from a file
+    if "TORCHELASTIC_RUN_ID" not in os.environ and {"WORLD_SIZE", "LOCAL_RANK"} & os.environ.keys():
+        raise TrainingError(
+            "WORLD_SIZE and LOCAL_RANK say that this is one of several processes, but no launcher has started it: "
+            "begin the command with `accelerate launch -m`, or unset both."
+        )
+    if os.path.lexists(folder / METRICS_FILE):
+        metrics = read_metrics(folder)
+        same_run(folder, metrics["recipe"], recipe)
+        return metrics
     accelerator = Accelerator(mixed_precision=mixed_precision())
+    with claimed(folder) if accelerator.is_main_process else nullcontext():
+        _train(recipe, folder, accelerator, checkpoint_seconds)
+    return read_metrics(folder)
+
+
+def _train(recipe: Recipe, folder: Path, accelerator: Accelerator, checkpoint_seconds: float) -> None:
+    start = time.monotonic()
     rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     with accelerator.main_process_first():  # one process downloads, the others find it there
         dataset = load(**recipe.data)
+    train, test = dataset.train, dataset.test
+    data = fingerprint(dataset.classes, train.images, train.labels, test.images, test.labels)
     normalization = dataset.normalization().to(device)
-    dataset = replace(dataset, train=dataset.train.to(device), test=dataset.test.to(device))
+    if (normalization.deviation == 0).any():
+        raise DataError("a channel has the same value in all training images: there is nothing to learn from it.")
+    dataset = replace(dataset, train=train.to(device), test=test.to(device))
+    batches = Batches(recipe, dataset, augmentation_of(recipe, dataset.is_segmentation), rank, processes)
+    small = {"upsample": False} if dataset.is_segmentation else {}  # the loss upsamples, a few rows at a time
 
     def prepare(images: Tensor) -> Tensor:
         return normalization(images.float() / 255)
 
-    batches = Batches(recipe, dataset, augmentation_of(recipe, dataset.is_segmentation), rank, processes)
+    def loss_on(model: nn.Module, step: int) -> Tensor:
+        images, targets = batches(step)
+        return loss_of(model(normalization(images), **small), targets, accelerator)
 
     model = build_model(recipe, dataset).to(device)
     if processes > 1 and device.type == "cuda":
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     average = deepcopy(model).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe), fused=True)
-    first, seconds_before = resume(recipe, folder, model, average, optimizer, accelerator)
+    state = {"step": 0, "seconds": 0.0, "losses": [], "log": [], "scaler": None}
+    state |= {"recipe": as_content(recipe), "data": data, "where": provenance(device)}
+    with explained(recipe, device):
+        if (folder / FILE).exists():
+            state = resume(recipe, folder, data, model, average, optimizer, accelerator)
+        else:
+            with accelerator.autocast():
+                rehearse(model, average, loss_on, batches, dataset, prepare)
+            if rank == 0:
+                save_state(folder, model, average, optimizer, state)  # from now on this is the folder of this run
+    first, seconds_before, lines = state["step"], state["seconds"], state["log"]
+    if rank == 0:
+        write_log(folder, lines)  # what was reported after the checkpoint will be reported again
     forward, optimizer = accelerator.prepare(model, optimizer)
     if recipe.compile and device.type == "cuda":
         forward = torch.compile(forward)
 
-    small = {"upsample": False} if dataset.is_segmentation else {}  # the loss upsamples, a few rows at a time
     saved = time.monotonic()
-    losses = []  # since the last report; they stay on the device, because to look at one makes a GPU wait
+    losses = list(torch.tensor(state["losses"], device=device))  # since the last report; a look makes a GPU wait
+    progress = tqdm(range(first, recipe.steps), recipe.name, recipe.steps, initial=first, disable=rank > 0)
     with explained(recipe, device):
-        rehearse(average, batches, dataset, prepare)
-        progress = tqdm(range(first, recipe.steps), recipe.name, recipe.steps, initial=first, disable=rank > 0)
         for step in progress:
             torch.manual_seed(seed_of(recipe.seed, step, rank))  # for dropout and stochastic depth
             factor = learning_rate_factor(step, recipe)
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * factor
 
-            images, targets = batches(step)
-            loss = loss_of(forward(normalization(images), **small), targets, accelerator)
+            loss = loss_on(forward, step)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(model.parameters(), recipe.clip)
             optimizer.step()
             optimizer.zero_grad()
             update_average(average, model, recipe.average, step)
-            losses.append(loss.detach())
+            losses.append(accelerator.reduce(loss.detach(), "mean"))
 
-            done = step + 1
-            if done % recipe.log_every and done < recipe.steps:
-                continue
-            report = {"step": done, "loss": accelerator.reduce(torch.stack(losses).mean(), "mean").item()}
-            losses.clear()
-            if not math.isfinite(report["loss"]):
-                raise TrainingError(
-                    f"the loss is not a number any more, {done} steps after the beginning: begin again with a lower "
-                    f"learning rate (--lr {recipe.lr / 3:.1g}) or more warmup_steps, in another folder."
-                )
-            if done % recipe.evaluate_every == 0 or done == recipe.steps:
-                matrix = evaluate(average, dataset.test, len(dataset.classes), prepare, part=(rank, processes))
-                matrix.counts = accelerator.reduce(matrix.counts.to(device), "sum").cpu()
-                report |= scores(matrix, dataset)
-                progress.set_postfix_str("{} {:.4f}".format(*main_score(report)))
-            seconds = seconds_before + time.monotonic() - start
-            if rank == 0:
-                append_to_log(folder, report | {"lr": recipe.lr * factor, "seconds": seconds})
-                if done == recipe.steps or time.monotonic() - saved > checkpoint_seconds:
-                    scaler = accelerator.scaler.state_dict() if accelerator.scaler else None
-                    meta = {"step": done, "seconds": seconds, "recipe": as_content(recipe), "scaler": scaler}
-                    save_state(folder, model, average, optimizer.optimizer, meta)
-                    saved = time.monotonic()
+            done, seconds = step + 1, seconds_before + time.monotonic() - start
+            if done % recipe.log_every == 0 or done == recipe.steps:
+                report = {"step": done, "loss": check_finite(torch.stack(losses).mean(), recipe, done).item()}
+                losses.clear()
+                if done % recipe.evaluate_every == 0 or done == recipe.steps:
+                    matrix = evaluate(average, dataset.test, len(dataset.classes), prepare, part=(rank, processes))
+                    matrix.counts = accelerator.reduce(matrix.counts.to(device), "sum").cpu()
+                    report |= scores(matrix, dataset)
+                    progress.set_postfix_str("{} {:.4f}".format(*main_score(report)))
+                lines.append(report | {"lr": recipe.lr * factor, "seconds": seconds})
+                if rank == 0:
+                    append_to_log(folder, lines[-1])
+            if rank == 0 and (done == recipe.steps or time.monotonic() - saved > checkpoint_seconds):
+                check_finite(nn.utils.parameters_to_vector(model.parameters()), recipe, done)
+                state |= {"step": done, "seconds": seconds, "losses": [each.item() for each in losses]}
+                state["scaler"] = accelerator.scaler.state_dict() if accelerator.scaler else None
+                save_state(folder, model, average, optimizer.optimizer, state)
+                saved = time.monotonic()
     if rank == 0:
-        finish(folder, recipe, dataset, average, normalization, processes)
+        finish(folder, recipe, dataset, average, normalization, processes, state)
     accelerator.wait_for_everyone()
-    return read_metrics(folder)
 
 
 def mixed_precision() -> str:
@@ -153,55 +179,65 @@ def loss_of(outputs: Tensor, targets: Tensor, accelerator: Accelerator) -> Tenso
     return share * upsampled_cross_entropy(outputs, targets, IGNORE)
 
 
+def check_finite(numbers: Tensor, recipe: Recipe, done: int) -> Tensor:
+    """The numbers themselves.
+
+    Raises:
+        TrainingError: if one is infinite or not a number.
+    """
+    if not numbers.isfinite().all():
+        raise TrainingError(
+            f"the loss is not a number any more, {done} steps after the beginning: begin again with a lower learning "
+            f"rate (--lr {recipe.lr / 3:.1g}) or more warmup_steps, in another folder."
+        )
+    return numbers
+
+
 def resume(
     recipe: Recipe,
     folder: Path,
+    data: str,
     model: nn.Module,
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
     accelerator: Accelerator,
-) -> tuple[int, float]:
+) -> dict[str, Any]:
     """Restore what an earlier run in this folder has reached.
 
     Returns:
-        The next step, and the seconds spent before.
+        What it saved beside the weights: the step, the seconds spent, the log and so on.
 
     Raises:
-        TrainingError: if that was a run of another recipe, or its checkpoint is damaged.
+        TrainingError: if that was a run of another recipe or on other data, or its checkpoint is damaged.
     """
-    state = read_state(folder)
-    step, seconds = 0, 0.0
-    if state:
-        meta, restore = state
-        for name, value in as_content(recipe).items():
-            if meta["recipe"].get(name) != value:
-                raise TrainingError(
-                    f"{folder} holds a run with {name} = {meta['recipe'].get(name)!r}, but now it is {value!r}: choose "
-                    f"another folder with --out, or delete this one."
-                )
-        restore(model, average, optimizer)
-        if accelerator.scaler:
-            accelerator.scaler.load_state_dict(meta["scaler"])
-        step, seconds = meta["step"], meta["seconds"]
-    if accelerator.is_main_process:  # what was reported after the checkpoint will be reported again
-        write_log(folder, [line for line in read_log(folder) if line["step"] <= step])
-    return step, seconds
+    state, restore = read_state(folder)
+    same_run(folder, state["recipe"], recipe)
+    if state["data"] != data:
+        raise TrainingError(
+            f"{folder} holds a run on other data: images, masks or classes were added, taken away or changed. Bring "
+            f"them back, or choose another folder with --out."
+        )
+    restore(model, average, optimizer)
+    if accelerator.scaler:
+        accelerator.scaler.load_state_dict(state["scaler"])
+    return state
 
 
 @contextmanager
 def explained(recipe: Recipe, device: torch.device) -> Iterator[None]:
-    """Turn "out of memory" and a full disk into what to do about them."""
+    """Turn "out of memory" into what to do about it."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        raise TrainingError(
-            f"the run cannot be written ({error}): make room, and the same command goes on from the last checkpoint."
-        ) from error
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
+        advice = (
+            f"try --batch-size {recipe.batch_size // 2}, with half the learning rate and twice the steps, in another "
+            f"folder"
+            if recipe.batch_size > 2
+            else "smaller images or a smaller model need less"
+        )
         raise TrainingError(
             f"the memory of this {'GPU' if device.type == 'cuda' else 'machine'} is too small for "
-            f"{recipe.batch_size} images at a time: try --batch-size {max(2, recipe.batch_size // 2)}, with half the "
-            f"learning rate and twice the steps, in another folder."
+            f"{recipe.batch_size} images at a time: {advice}."
         ) from error

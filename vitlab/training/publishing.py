@@ -1,12 +1,19 @@
 """A trained model in the form in which it is handed on: half the bytes, with a card."""
 
+import os
 import shutil
 from pathlib import Path
 
+from vitlab.files import folder_written_whole
 from vitlab.pretrained import save_pretrained
+from vitlab.pretrained.forms import CONFIG_FILE, WEIGHTS_FILE
 from vitlab.pretrained.predictor import PREPROCESSOR_FILE, read_predictor
 from vitlab.training.model_card import card
+from vitlab.training.recipe import TrainingError
 from vitlab.training.run import METRICS_FILE, MODEL_FOLDER, read_metrics
+
+CARD_FILE = "README.md"
+FILES = (CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE, METRICS_FILE, CARD_FILE)
 
 
 def publish(run: Path, folder: Path) -> None:
@@ -17,11 +24,18 @@ def publish(run: Path, folder: Path) -> None:
         folder: receives config.json, model.safetensors in float16, preprocessor_config.json, metrics.json, README.md.
 
     Raises:
-        TrainingError, CheckpointError: if the run is not finished.
+        TrainingError, CheckpointError: if the run is not finished, or one of these files is there already.
     """
-    metrics = read_metrics(run)
-    predictor = read_predictor(run)
-    save_pretrained(predictor.model.half(), folder, classes=predictor.classes)
-    for source in (run / MODEL_FOLDER / PREPROCESSOR_FILE, run / METRICS_FILE):
-        shutil.copyfile(source, folder / source.name)
-    (folder / "README.md").write_text(card(folder.name, metrics), encoding="utf-8")
+    metrics, predictor = read_metrics(run), read_predictor(run)
+    for name in FILES:
+        if os.path.lexists(folder / name):
+            raise TrainingError(f"{folder / name} is there already: choose another folder, or move it away.")
+    try:
+        text = card(folder.resolve().name, metrics)
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrainingError(f"{run / METRICS_FILE} is damaged: it lacks or misstates {error}.") from error
+    with folder_written_whole(folder) as draft:
+        save_pretrained(predictor.model.half(), draft, classes=predictor.classes)
+        for source in (run / MODEL_FOLDER / PREPROCESSOR_FILE, run / METRICS_FILE):
+            shutil.copyfile(source, draft / source.name)
+        (draft / CARD_FILE).write_text(text, encoding="utf-8")

@@ -1,6 +1,9 @@
-"""What a finished training leaves in its folder, and what several of them say together."""
+"""The folder of a run: that it belongs to one run, what a finished training leaves there, what several of them say."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean as mean_of
@@ -8,18 +11,60 @@ from statistics import stdev
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 from vitlab.data import Dataset, Normalization
-from vitlab.files import write_json
-from vitlab.machine import provenance
+from vitlab.files import remove_draft, write_json, written_whole
 from vitlab.pretrained.model import PublishedModel
 from vitlab.pretrained.predictor import save_predictor
+from vitlab.training import checkpoint, log
 from vitlab.training.evaluation import main_score
-from vitlab.training.log import draw_curves, read_log
 from vitlab.training.recipe import Recipe, TrainingError, as_content
 
-METRICS_FILE, CURVES_FILE, MODEL_FOLDER = "metrics.json", "curves.png", "model"
+METRICS_FILE, CURVES_FILE, MODEL_FOLDER, LOCK_FILE = "metrics.json", "curves.png", "model", ".lock"
+FILES = (checkpoint.FILE, log.FILE, METRICS_FILE, CURVES_FILE)
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """The folder is made and belongs to this process alone; what a killed run left half-written goes.
+
+    Raises:
+        TrainingError: if another process trains there, or other things than a run's stand where its files shall be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / LOCK_FILE).acquire(blocking=False)
+    except Timeout as error:
+        raise TrainingError(
+            f"another process is training in {folder}: wait for it, or choose another folder with --out."
+        ) from error
+    with lock:
+        places = [folder / name for name in (*FILES, MODEL_FOLDER)]
+        for place in places:
+            remove_draft(place)
+        begun = (folder / checkpoint.FILE).is_file()  # a run writes it first of all
+        for place in filter(os.path.lexists, places):
+            if not begun or place.is_dir() != (place.name == MODEL_FOLDER):
+                raise TrainingError(
+                    f"{place} is not of a run that could go on: choose another folder with --out, or move it away."
+                )
+        yield
+
+
+def same_run(folder: Path, before: dict[str, Any], recipe: Recipe) -> None:
+    """Compare the recipe of the run in a folder with the one that is wanted there.
+
+    Raises:
+        TrainingError: if they differ.
+    """
+    for name, value in as_content(recipe).items():
+        if before.get(name) != value:
+            raise TrainingError(
+                f"{folder} holds a run with {name} = {before.get(name)!r}, but now it is {value!r}: choose another "
+                f"folder with --out, or delete this one."
+            )
 
 
 def finish(
@@ -29,26 +74,32 @@ def finish(
     average: nn.Module,
     normalization: Normalization,
     processes: int,
+    state: dict[str, Any],
 ) -> None:
-    """Write metrics.json, curves.png and model/ from the log and the last average of the weights."""
-    lines = read_log(folder)
+    """Write curves.png, model/ and, as the last, metrics.json, from the last average of the weights.
+
+    Args:
+        state: what the last checkpoint says: the log's lines, the seconds, and where they were spent.
+    """
+    lines, seconds = state["log"], state["seconds"]
     score, _ = main_score(lines[-1])
     device = normalization.mean.device
     results = {name: value for name, value in lines[-1].items() if name.startswith("test_")}
     metrics = {
         **results,
         "curve": [{name: line[name] for name in ("step", "seconds", score)} for line in lines if score in line],
-        "seconds": lines[-1]["seconds"],
-        "images_per_second": recipe.steps * recipe.batch_size / lines[-1]["seconds"],
+        "seconds": seconds,
+        "images_per_second": recipe.steps * recipe.batch_size / seconds,
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
         "parameters": sum(parameter.numel() for parameter in average.parameters()),
         "processes": processes,
         "seed": recipe.seed,
         "data": asdict(dataset.card) | {"train": len(dataset.train), "test": len(dataset.test)},
         "recipe": as_content(recipe),
-        "where": provenance(device),
+        "where": state["where"],
     }
-    draw_curves(lines, folder / CURVES_FILE)
+    with written_whole(folder / CURVES_FILE) as draft:
+        log.draw_curves(lines, score, draft)
     if isinstance(average, PublishedModel):  # a U-Net has no published form
         save_predictor(folder / MODEL_FOLDER, average.cpu(), dataset, normalization.to("cpu"))
     write_json(folder / METRICS_FILE, metrics)
@@ -58,12 +109,19 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """What a finished run has reached.
 
     Raises:
-        TrainingError: if there is no finished run.
+        TrainingError: if there is no finished run, or its metrics are damaged.
     """
+    path = folder / METRICS_FILE
+    if not path.exists():
+        raise TrainingError(f"{folder} holds no finished run: there is no {METRICS_FILE}.")
     try:
-        return json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrainingError(f"{folder} holds no finished run: there is no {METRICS_FILE}.") from error
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        _ = main_score(metrics), metrics["seconds"], metrics["recipe"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise TrainingError(
+            f"{path} is damaged or not of a run ({error}): move it away, and the run writes it again."
+        ) from error
+    return metrics
 
 
 def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
