@@ -1,16 +1,70 @@
 """The command `vitlab`."""
 
+import errno
+import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 # Heavy modules are imported inside the commands: torch alone takes seconds, and --help should not wait for it.
 
+
+class Commands(TyperGroup):
+    """The edge of every command: what a user can put right is said in one sentence, without a traceback."""
+
+    def invoke(self, ctx: typer.Context) -> None:
+        for stream in ("stdout", "stderr"):  # a service may have none, and progress bars write to it
+            if getattr(sys, stream) is None:
+                setattr(sys, stream, open(os.devnull, "w"))
+        try:
+            os.getcwd()  # torch does not load in a folder that is gone
+            super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            typer.echo(
+                "Interrupted. What was finished is kept, and the same command goes on or begins again.", err=True
+            )
+            raise typer.Exit(130) from error
+        except Exception as error:
+            if (sentence := in_a_sentence(error)) is None:
+                raise
+            typer.echo(f"Error: {sentence}", err=True)
+            raise typer.Exit(1) from error
+
+
+ADVICE = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EACCES: "give access to it",
+    errno.EPERM: "give access to it",
+    errno.EROFS: "choose another place",
+}
+
+
+def in_a_sentence(error: Exception) -> str | None:
+    """What was found, and what to do about it; None for a fault of the program."""
+    room = type(error).__module__.partition(".")[0]
+    if room == "vitlab":
+        return str(error)
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        return "the memory of this machine is too small for that: smaller pictures, batches or models need less."
+    if isinstance(error, OSError) and room != "PIL" and error.errno != errno.EPIPE:  # typer takes care of broken pipes
+        if not error.strerror:
+            return f"{error}."
+        place, advice = error.filename or "a file", ADVICE.get(error.errno, "put it right or choose another place")
+        return (
+            f"{place} cannot be read or written: {error.strerror}. Please {advice}, then give the same command again."
+        )
+    if isinstance(error, json.JSONDecodeError | RecursionError) or room in ("PIL", "safetensors_rust"):
+        return f"a file cannot be read, because it is damaged or of another kind: {error}."
+    return None
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Vision Transformers, from patches to pixels.",
     no_args_is_help=True,
     add_completion=False,
@@ -24,21 +78,6 @@ RESULTS = Path("book/results")
 @app.callback()
 def main() -> None:
     """Vision Transformers, from patches to pixels."""
-
-
-@contextmanager
-def faults_in_a_sentence() -> Iterator[None]:
-    """Print what a user can put right as one sentence, without a traceback."""
-    from vitlab.bench.measurement import MeasurementError
-    from vitlab.data import DataError
-    from vitlab.pretrained import CheckpointError
-    from vitlab.training import TrainingError
-
-    try:
-        yield
-    except (DataError, CheckpointError, TrainingError, MeasurementError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
 
 
 @app.command()
@@ -65,16 +104,17 @@ def train(
     The folder receives metrics.json, log.jsonl, curves.png, the model in model/ and checkpoint.safetensors. For several
     GPUs or machines put `accelerate launch -m` before `vitlab train`.
     """
-    with faults_in_a_sentence():
-        from vitlab import training
-        from vitlab.training.evaluation import main_score
+    from accelerate import PartialState
 
-        chosen = training.read_recipe(recipe, seed=seed, steps=steps, batch_size=batch_size, lr=lr)
-        folder = out or Path("runs") / chosen.name
-        metrics = training.train(chosen, folder)
-        name, score = main_score(metrics)
-        if os.environ.get("RANK", "0") == "0":  # one of several processes speaks
-            typer.echo(f"{name.replace('_', ' ')} {score:.2%} after {metrics['seconds']:.0f} s; written to {folder}")
+    from vitlab import training
+    from vitlab.training.evaluation import main_score
+
+    chosen = training.read_recipe(recipe, seed=seed, steps=steps, batch_size=batch_size, lr=lr)
+    folder = out or Path("runs") / chosen.name
+    metrics = training.train(chosen, folder)
+    name, score = main_score(metrics)
+    if PartialState().is_main_process:  # one of several speaks
+        typer.echo(f"{name.replace('_', ' ')} {score:.2%} after {metrics['seconds']:.0f} s; written to {folder}")
 
 
 @app.command()
@@ -85,18 +125,18 @@ def results(
     runs: Annotated[Path, typer.Option(help="Folder for the runs themselves.")] = Path("runs"),
 ) -> None:
     """Train recipes with several seeds, and write what they reach, with its spread, to RECIPE.json."""
-    with faults_in_a_sentence():
-        from vitlab import training
-        from vitlab.files import write_json
-        from vitlab.training.run import summarize
+    from vitlab import training
+    from vitlab.files import write_json, written_whole
+    from vitlab.training.run import summarize
 
-        for name in recipes:
-            chosen = [training.read_recipe(name, seed=seed) for seed in range(seeds)]
+    for name in recipes:
+        chosen = [training.read_recipe(name, seed=seed) for seed in range(seeds)]
+        path = out / f"{chosen[0].name}.json"
+        with written_whole(path) as draft:  # a place that cannot be written is found before the training
             summary = summarize([training.train(r, runs / f"{r.name}-{r.seed}") for r in chosen])
-            path = out / f"{chosen[0].name}.json"
-            write_json(path, summary)
-            spread = f" ± {summary['deviation']:.2%}" if summary["deviation"] is not None else ""
-            typer.echo(f"{name}: {summary['score'].replace('_', ' ')} {summary['mean']:.2%}{spread}; written to {path}")
+            write_json(draft, summary)
+        spread = f" ± {summary['deviation']:.2%}" if summary["deviation"] is not None else ""
+        typer.echo(f"{name}: {summary['score'].replace('_', ' ')} {summary['mean']:.2%}{spread}; written to {path}")
 
 
 @app.command()
@@ -104,16 +144,15 @@ def data(
     name: Annotated[str, typer.Argument(help="digits, shapes, cifar10, ..., or a recipe whose data are meant.")],
 ) -> None:
     """Fetch a data set if it is not here yet, and show its card: source, licence, size, classes, how to cite it."""
-    with faults_in_a_sentence():
-        from dataclasses import asdict
+    from dataclasses import asdict
 
-        from vitlab.data import load
-        from vitlab.training.recipe import data_options
+    from vitlab.data import load
+    from vitlab.training.recipe import data_options
 
-        dataset = load(**data_options(name))
-        here = f"{len(dataset.train):,} images to train on, {len(dataset.test):,} to test on"
-        for entry, text in (asdict(dataset.card) | {"classes": ", ".join(dataset.classes), "here": here}).items():
-            typer.echo(f"{entry}: {text}")
+    dataset = load(**data_options(name))
+    here = f"{len(dataset.train):,} images to train on, {len(dataset.test):,} to test on"
+    for entry, text in (asdict(dataset.card) | {"classes": ", ".join(dataset.classes), "here": here}).items():
+        typer.echo(f"{entry}: {text}")
 
 
 @app.command()
@@ -122,11 +161,10 @@ def publish(
     folder: Annotated[Path, typer.Argument(help="Where to, such as vitlab/weights/NAME.")],
 ) -> None:
     """Write the model of a run in float16, with a card: the form in which the package brings trained models."""
-    with faults_in_a_sentence():
-        from vitlab.training import publishing
+    from vitlab.training import publishing
 
-        publishing.publish(run, folder)
-        typer.echo(f"Written: {folder}")
+    publishing.publish(run, folder)
+    typer.echo(f"Written: {folder}")
 
 
 @app.command()
@@ -135,15 +173,14 @@ def evaluate(
     dataset: Annotated[str, typer.Argument(help="digits, shapes, cifar10, ..., or a recipe whose data are meant.")],
 ) -> None:
     """Test a trained or published model on the test images of a data set."""
-    with faults_in_a_sentence():
-        from vitlab.training.evaluation import evaluate_checkpoint
+    from vitlab.training.evaluation import evaluate_checkpoint
 
-        for name, value in evaluate_checkpoint(checkpoint, dataset).items():
-            if isinstance(value, dict):
-                for each, number in value.items():
-                    typer.echo(f"  {each}: " + ("not there" if number is None else f"{number:.2%}"))
-            else:
-                typer.echo(f"{name.replace('_', ' ')} {value:.2%}")
+    for name, value in evaluate_checkpoint(checkpoint, dataset).items():
+        if isinstance(value, dict):
+            for each, number in value.items():
+                typer.echo(f"  {each}: " + ("not there" if number is None else f"{number:.2%}"))
+        else:
+            typer.echo(f"{name.replace('_', ' ')} {value:.2%}")
 
 
 @app.command()
@@ -159,23 +196,22 @@ def predict(
 
     Beside the overlay a segmentation writes NAME-classes.png, whose pixels are the numbers of their classes.
     """
-    with faults_in_a_sentence():
-        from vitlab.data.pictures import read_picture
-        from vitlab.pretrained import overlay
-        from vitlab.pretrained.predictor import read_predictor
+    from vitlab.data.pictures import read_picture
+    from vitlab.pretrained import overlay
+    from vitlab.pretrained.predictor import read_predictor
 
-        picture, predictor = read_picture(image), read_predictor(checkpoint)
-        if predictor.is_segmentation:
-            drawn, class_map = overlay.places(image, out, predictor)
-            classes = predictor.segment(picture)
-            overlay.write_class_map(classes, predictor, class_map)
-            for name, part in overlay.draw_overlay(picture, classes, predictor, drawn).items():
-                typer.echo(f"{part:7.2%}  {name}")
-            typer.echo(f"Written: {drawn}, {class_map}")
-        else:
-            probabilities = predictor(picture)
-            for i in probabilities.argsort(descending=True)[:5].tolist():
-                typer.echo(f"{probabilities[i]:7.2%}  {predictor.classes[i]}")
+    picture, predictor = read_picture(image), read_predictor(checkpoint)
+    if predictor.is_segmentation:
+        drawn, class_map = overlay.places(image, out, predictor)
+        classes = predictor.segment(picture)
+        overlay.write_class_map(classes, predictor, class_map)
+        for name, part in overlay.draw_overlay(picture, classes, predictor, drawn).items():
+            typer.echo(f"{part:7.2%}  {name}")
+        typer.echo(f"Written: {drawn}, {class_map}")
+    else:
+        probabilities = predictor(picture)
+        for i in probabilities.argsort(descending=True)[:5].tolist():
+            typer.echo(f"{probabilities[i]:7.2%}  {predictor.classes[i]}")
 
 
 @app.command()
@@ -187,10 +223,9 @@ def bench(
 
     Where there is a GPU it is measured, in bfloat16, with and without torch.compile; the files are throughput-gpu.*.
     """
-    with faults_in_a_sentence():
-        from vitlab.bench import models
+    from vitlab.bench import models
 
-        models.run(out, rounds, say=typer.echo)
+    models.run(out, rounds, say=typer.echo)
 
 
 @app.command()
@@ -201,10 +236,11 @@ def bench_loop(
     rounds: Annotated[int, typer.Option(min=1, help="How often each loop takes its turn.")] = 5,
 ) -> None:
     """Measure the training loop beside a plain one with a DataLoader and PIL. Takes some minutes."""
-    with faults_in_a_sentence():
-        from vitlab.bench import loops
-        from vitlab.training import read_recipe
+    from vitlab.bench import loops
+    from vitlab.files import written_whole
+    from vitlab.training import read_recipe
 
-        chosen = read_recipe(recipe, steps=steps, warmup_steps=0)
-        ratio = loops.run(chosen, out / "loop.json", rounds, say=typer.echo)["speed_ratio"]
-        typer.echo(f"{ratio:.2f} x the plain loop; written: {out / 'loop.json'}")
+    chosen = read_recipe(recipe, steps=steps, warmup_steps=0)
+    with written_whole(out / "loop.json") as draft:
+        ratio = loops.run(chosen, draft, rounds, say=typer.echo)["speed_ratio"]
+    typer.echo(f"{ratio:.2f} x the plain loop; written: {out / 'loop.json'}")

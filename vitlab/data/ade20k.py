@@ -26,7 +26,6 @@ from vitlab.data.download import (
     RangeFile,
     RemoteFile,
     cache_folder,
-    disk_errors_explained,
     exclusive,
     fetch,
     find_given,
@@ -173,10 +172,9 @@ def _open() -> Iterator[Source]:
     """The data set, wherever it is."""
     folder, archive = find_given(f"ade20k/{FOLDER}"), find_given(ZIP.path)
     if folder:
-        with disk_errors_explained(folder):
-            yield _Folder(folder)
+        yield _Folder(folder)
     elif archive:
-        with _open_zip(archive) as source:
+        with _open_zip(fetch(ZIP)) as source:  # which compares its hash
             yield source
     else:
         members = cache_folder() / "ade20k" / "members.json.gz"

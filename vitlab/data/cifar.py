@@ -5,10 +5,11 @@ The authors' binary archives are read, which hold plain bytes; their Python arch
 
 import hashlib
 import io
+import re
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from vitlab.data.dataset import Card, DataError, Dataset, Split
 from vitlab.data.download import (
     RemoteFile,
     cache_folder,
-    disk_errors_explained,
     exclusive,
     fetch,
     find_given,
@@ -99,10 +99,13 @@ def load(*, name: str = "cifar10") -> Dataset:
     """
     if name not in ARCHIVES:
         raise DataError(f"there is no data set {name!r} here; these exist: {', '.join(ARCHIVES)}.")
-    copies = [find_given(path) for path in JPEG_COPIES]
-    if name == "cifar10" and all(copies) and not find_given(ARCHIVES[name].file.path):
-        return _load_jpeg_copies(*copies)
     archive = ARCHIVES[name]
+    copies = {path: find_given(path) for path in JPEG_COPIES}
+    if name == "cifar10" and any(copies.values()) and not find_given(archive.file.path):
+        for path, copy in copies.items():
+            if copy is None:
+                raise DataError(f"VITLAB_DATA has one of the two files of JPEG copies, but not {path}: put it there.")
+        return _load_jpeg_copies(*copies.values())
     contents = _members(fetch(archive.file), {*archive.train, *archive.test, archive.classes})
     classes = tuple(contents[archive.classes].decode().split())
     train, test = (
@@ -152,13 +155,18 @@ def _read_jpeg_copies(path: Path) -> tuple[Split, tuple[str, ...]]:
     The file holds `jpeg`, all streams joined; `offsets`, N + 1 of them, so that stream i is
     jpeg[offsets[i]:offsets[i + 1]]; `labels`, N of them; and `class_names`.
     """
-    with disk_errors_explained(path):
-        content = path.read_bytes()
+    content = path.read_bytes()
     try:
+        if not is_zipfile(io.BytesIO(content)):
+            raise ValueError("it is no .npz file")
         with np.load(io.BytesIO(content), allow_pickle=False) as source:
-            jpeg, offsets, labels = source["jpeg"].tobytes(), source["offsets"].tolist(), source["labels"]
-            classes = tuple(source["class_names"].tolist())
-        if len(offsets) != len(labels) + 1 or labels.max() >= len(classes):
+            lists = [source[name] for name in ("jpeg", "offsets", "labels", "class_names")]
+        if any(each.ndim != 1 for each in lists) or not re.fullmatch(
+            "u[iu][iu]U", "".join(e.dtype.kind for e in lists)
+        ):
+            raise ValueError("its entries are not three lists of whole numbers and one of names")
+        jpeg, offsets, labels, classes = lists[0].tobytes(), lists[1].tolist(), lists[2], tuple(lists[3].tolist())
+        if not 0 < len(labels) == len(offsets) - 1 or not 0 <= labels.min() <= labels.max() < len(classes):
             raise ValueError("its labels do not fit its images or classes")
         # Decoding takes its time, so the result is kept, under the source's hash: a new source is decoded anew.
         kept = cache_folder() / "cifar10" / f"{path.stem}-{hashlib.sha256(content).hexdigest()[:16]}.npz"

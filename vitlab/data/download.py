@@ -49,8 +49,15 @@ class RemoteFile:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitlab"
+    """Where downloads are kept.
+
+    Raises:
+        DataError: if the environment names no such folder.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitlab"
+    except RuntimeError as error:
+        raise DataError("there is no home folder: name a folder for downloads in XDG_CACHE_HOME.") from error
 
 
 def find_given(path: str) -> Path | None:
@@ -61,7 +68,7 @@ def find_given(path: str) -> Path | None:
     """
     if not os.environ.get("VITLAB_DATA"):
         return None
-    folder = Path(os.environ["VITLAB_DATA"]).expanduser()
+    folder = Path(os.path.expanduser(os.environ["VITLAB_DATA"]))
     if not folder.is_dir():
         raise DataError(f"VITLAB_DATA names {folder}, but there is no such folder.")
     return folder / path if (folder / path).exists() else None
@@ -78,12 +85,11 @@ def fetch(file: RemoteFile) -> Path:
     """
     given = find_given(file.path)
     if given is not None:
-        with disk_errors_explained(given):
-            if not file.is_at(given):
-                raise DataError(
-                    f"{given} is not the published file, because its {file.hash.split(':')[0]} is another: "
-                    "put a whole copy there, or remove it to have it downloaded."
-                )
+        if not file.is_at(given):
+            raise DataError(
+                f"{given} is not the published file, because its {file.hash.split(':')[0]} is another: "
+                "put a whole copy there, or remove it to have it downloaded."
+            )
         return given
     path = cache_folder() / file.path
     with exclusive(path):
@@ -260,7 +266,7 @@ def exclusive(path: Path) -> Iterator[None]:
     Raises:
         DataError: if the disk cannot be written.
     """
-    with disk_errors_explained(path):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{path}.lock")
         try:
@@ -270,12 +276,6 @@ def exclusive(path: Path) -> Iterator[None]:
             held = lock.acquire()
         with held:
             yield
-
-
-@contextmanager
-def disk_errors_explained(path: Path) -> Iterator[None]:
-    try:
-        yield
     except OSError as error:
         raise DataError(
             f"{path} cannot be made or read ({error.strerror or error}): make room or give access to it, or name "
