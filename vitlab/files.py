@@ -70,8 +70,8 @@ def _moved(draft: Path, folder: Path) -> Iterator[Path]:
         for file in files:
             file.replace(folder / file.name)
     except OSError as error:
-        if error.errno and not error.filename:
-            error.filename = str(draft.with_suffix(""))  # a full disk does not say what did not fit
+        if error.errno and str(error.filename or draft).startswith(str(draft)):
+            error.filename = str(draft.with_suffix(""))  # a full disk does not say at all what did not fit
         raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -314,7 +314,7 @@ def test_a_full_disk_is_explained_and_keeps_the_checkpoint(tmp_path, monkeypatch
         train(recipe, tmp_path / "run", checkpoint_seconds=0)
     assert in_a_sentence(raised.value) == (
         f"{tmp_path / 'run' / FILE} cannot be read or written: No space left on device. Please make room, then give "
-        "the command again."
+        "the same command again."
     )
     monkeypatch.undo()
     assert train(recipe, tmp_path / "run")["test_accuracy"] > 0
