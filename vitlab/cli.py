@@ -21,7 +21,7 @@ class Commands(TyperGroup):
             if getattr(sys, stream) is None:
                 setattr(sys, stream, open(os.devnull, "w"))
         try:
-            os.getcwd()  # torch does not load in a folder that is gone
+            os.getcwd()  # in a folder that is gone torch ends the process
             super().invoke(ctx)
         except KeyboardInterrupt as error:
             typer.echo(
@@ -54,7 +54,8 @@ def in_a_sentence(error: Exception) -> str | None:
     if isinstance(error, OSError) and room != "PIL" and error.errno != errno.EPIPE:  # typer takes care of broken pipes
         if not error.strerror:
             return f"{error}."
-        place, advice = error.filename or "a file", ADVICE.get(error.errno, "put it right or choose another place")
+        nameless = "the working folder" if error.errno == errno.ENOENT else "a file"
+        place, advice = error.filename or nameless, ADVICE.get(error.errno, "put it right or choose another place")
         return (
             f"{place} cannot be read or written: {error.strerror}. Please {advice}, then give the same command again."
         )

@@ -43,6 +43,8 @@ def locate(id_or_folder: str | Path, name: str) -> Path:
         )
     except EntryNotFoundError:
         fault = f"has no {name} on the hub, and other formats, which could run code when opened, are not read"
+    except RuntimeError:  # as pathlib says it
+        fault = "is no folder, and there is no home folder with a cache of the hub: name one in HF_HOME"
     except OSError as error:
         fault = f"could not be fetched from the hub ({error}): try again, or give a folder"
     raise CheckpointError(f"{id_or_folder} {fault}.")
