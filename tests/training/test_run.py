@@ -99,7 +99,7 @@ def test_metrics_that_are_lost_are_written_again_as_they_were(finished):
     before = (finished / "metrics.json").read_text()
     for damage in (b"{", b"[]", b'{"test_accuracy": 1}', b"\xff"):
         (finished / "metrics.json").write_bytes(damage)
-        with pytest.raises(TrainingError, match=r"metrics\.json is damaged or not of a run .* move it away"):
+        with pytest.raises(TrainingError, match=r"metrics\.json (is no JSON file|holds|is not of a run)"):
             train(TINY, finished)
     (finished / "metrics.json").unlink()
     (finished / "log.jsonl").unlink()

@@ -1,6 +1,5 @@
 """The folder of a run: that it belongs to one run, what a finished training leaves there, what several of them say."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from vitlab.pretrained.predictor import save_predictor
 from vitlab.training import checkpoint, log
 from vitlab.training.evaluation import main_score
 from vitlab.training.recipe import Recipe, TrainingError, as_content
+from vitlab.validation import read_table
 
 METRICS_FILE, CURVES_FILE, MODEL_FOLDER, LOCK_FILE = "metrics.json", "curves.png", "model", ".lock"
 FILES = (checkpoint.FILE, log.FILE, METRICS_FILE, CURVES_FILE)
@@ -114,13 +114,11 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     path = folder / METRICS_FILE
     if not path.exists():
         raise TrainingError(f"{folder} holds no finished run: there is no {METRICS_FILE}.")
+    metrics = read_table(path, TrainingError)
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
         _ = main_score(metrics), metrics["seconds"], metrics["recipe"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise TrainingError(
-            f"{path} is damaged or not of a run ({error}): move it away, and the run writes it again."
-        ) from error
+    except KeyError as error:
+        raise TrainingError(f"{path} is not of a run: it has no {error}.") from error
     return metrics
 
 
