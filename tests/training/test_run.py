@@ -67,15 +67,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def masks(folder: Path, *, seen=(0, 1), images: int = 4, value: int | None = None) -> dict:
-    """The table [data] of pairs of 16 x 16 pixels, which it draws; `value` is that of all masks but those of `seen`."""
+def masks(folder: Path, images: int = 4) -> dict:
+    """The table [data] of pairs of 16 x 16 pixels, which it draws."""
     for split in ("train", "val"):
         for i in range(images):
             draw = np.random.default_rng((i, split == "val")).integers
-            mask = (
-                draw(0, 2, (16, 16)) if value is None or (split == "train" and i in seen) else np.full((16, 16), value)
-            )
-            for kind, pixels in (("images", draw(0, 256, (16, 16, 3))), ("annotations", mask)):
+            for kind, pixels in (("images", draw(0, 256, (16, 16, 3))), ("annotations", draw(0, 2, (16, 16)))):
                 path = folder / kind / split / f"{i}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels.astype(np.uint8)).save(path)
@@ -204,19 +201,6 @@ def test_drafts_of_killed_runs_are_removed(half):
     (half / "thesis.draft").write_text("my own")
     train(TINY, half)
     assert [path.name for path in half.glob("*.draft")] == ["thesis.draft"]
-
-
-@pytest.mark.parametrize(
-    "changes, sentence",
-    [
-        ({"value": 255}, "no pixel of the test masks belongs to a class"),
-        ({"value": 255, "seen": ()}, "no pixel of the training masks belongs to a class"),
-    ],
-)
-def test_masks_without_a_class_are_found_before_the_training(changes, sentence, tmp_path):
-    with pytest.raises(DataError, match=sentence):
-        train(replace(TINY, data=masks(tmp_path / "data", **changes), model=UNET, batch_size=2), tmp_path / "run")
-    assert not (tmp_path / "run" / FILE).exists()
 
 
 def test_a_batch_without_a_labelled_pixel_counts_for_nothing(tmp_path):

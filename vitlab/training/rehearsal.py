@@ -5,7 +5,7 @@ from copy import deepcopy
 
 from torch import Tensor, nn
 
-from vitlab.data import IGNORE, DataError, Dataset, Split
+from vitlab.data import Dataset, Split
 from vitlab.machine import is_out_of_memory
 from vitlab.training.batches import Batches
 from vitlab.training.evaluation import evaluate
@@ -32,13 +32,9 @@ def rehearse(
 
     Raises:
         TrainingError: if the model, the images and the augmentation do not suit each other.
-        DataError: if no pixel counts.
     """
     if not isinstance(dataset.train.images, Tensor) and batches.augmentation.crop is None:
         raise TrainingError("the images have several sizes: give a crop, so that they fit into one batch.")
-    for name, split in (("training", dataset.train), ("test", dataset.test)):
-        if all((labels == IGNORE).all() for labels in split.labels):
-            raise DataError(f"no pixel of the {name} masks belongs to a class: all are ignored.")
     test = dataset.test
     of_each_size = {image.shape: i for i, image in enumerate(test.images)}.values()
     try:
