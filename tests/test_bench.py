@@ -8,8 +8,10 @@ import torch
 from typer.testing import CliRunner
 
 from vitlab.bench import models
+from vitlab.bench.engines import ENGINES, exported
 from vitlab.bench.measurement import MeasurementError, alone
 from vitlab.cli import app
+from vitlab.decoder import upsample
 
 RATES = {"matrix_flop_per_s": 1e12, "copy_bytes_per_s": 1e10}
 
@@ -38,6 +40,36 @@ def test_the_command_writes_ratios_floors_and_a_figure(made_up, tmp_path):
     assert (tmp_path / "throughput.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_class_maps_are_measured_beside_the_engines_that_are_here(made_up, monkeypatch, tmp_path):
+    monkeypatch.setattr(models, "MODELS", {"SegFormer-B0": 64})
+    said = []
+    models.run(tmp_path, 3, say=said.append)
+    row = json.loads((tmp_path / "throughput.json").read_text())["rows"][1]
+    assert row["mode"] == "class maps" and ENGINES.keys() == {"ONNX Runtime", "OpenVINO"}
+    engines = {f"{package}, {engine}": 3.0 for engine in ENGINES for package in ("vitlab", "transformers")}
+    assert row["speed_ratios"] == {"transformers": 3.0} | engines
+    assert row["implementations"]["vitlab, OpenVINO"]["peak_memory_bytes"] is None
+    assert "3.00 x vitlab, ONNX Runtime" in said[1] and "3.00 x transformers, OpenVINO" in said[1]
+
+
+def test_both_packages_give_the_class_of_every_pixel():
+    for package in ("vitlab", "transformers"):
+        net, scores, _ = models.build("SegFormer-B0", package)
+        images = torch.randn(1, 3, 64, 96)
+        with torch.no_grad():
+            net.eval()
+            expected = upsample(scores(images), (64, 96)).argmax(dim=1)
+            assert torch.equal(models.class_maps(net, scores)(images), expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_computes_what_the_model_does(engine):
+    net = torch.nn.Conv2d(3, 5, 3)
+    images = torch.randn(1, 3, 16, 20)
+    found = exported(engine, net, lambda x: upsample(net(x), (16, 20)), images)()
+    torch.testing.assert_close(torch.from_numpy(found), upsample(net(images), (16, 20)).detach(), rtol=1e-3, atol=1e-4)
+
+
 def test_on_a_gpu_the_compiled_ones_are_measured_too(made_up, monkeypatch, tmp_path):
     monkeypatch.setattr(models, "device", lambda: "cuda")
     monkeypatch.setattr(models, "where", dict)
@@ -62,7 +94,7 @@ def test_a_compiled_model_and_bfloat16_do_the_same_work(mode, monkeypatch):
     before = net.decoder.classify.weight.clone()
     work()
     assert len(compiled) == 2 and net.training == (mode == "training")
-    assert torch.equal(before, net.decoder.classify.weight) == (mode == "inference")
+    assert torch.equal(before, net.decoder.classify.weight) == (mode != "training")
 
 
 def test_the_floor_counts_the_operations_of_the_published_models():
@@ -78,7 +110,8 @@ def test_the_floor_counts_the_operations_of_the_published_models():
 
 def test_every_implementation_is_built_with_the_same_number_of_parameters():
     for model in models.MODELS:
-        nets = [models.build(model, name)[0] for name in models.implementations(model)]
+        names = models.implementations(model, "training")
+        nets = [models.build(model, name)[0] for name in names]
         assert len({sum(p.numel() for p in net.parameters()) for net in nets}) == 1
 
 

@@ -6,7 +6,7 @@ each time stands the floor: the operations over the machine's own matrix rate, o
 rate, whichever takes longer.
 
 Where there is a GPU it is what is measured: larger batches, products in bfloat16, each implementation with and without
-`torch.compile`.
+`torch.compile`. On a processor ONNX Runtime and OpenVINO compute both exported models, too, where they are installed.
 """
 
 import importlib
@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitlab.bench.engines import ENGINES, exported
 from vitlab.bench.measurement import DTYPES, alone, device, flop_of_forward, machine_rates, resident, seconds
+from vitlab.decoder import upsample
 from vitlab.files import write_json
 from vitlab.machine import provenance
 from vitlab.mit import CONFIGS as MIT_CONFIGS
@@ -29,18 +31,23 @@ from vitlab.segformer import SegFormer
 from vitlab.vit import ViT
 
 MODELS = {"ViT-B/16": 224, "SegFormer-B0": 512, "SegFormer-B2": 512}  # and the side of their images, in pixels
-MODES = ("inference", "training")
-BATCHES = {"cpu": {"inference": 1, "training": 2}, "cuda": {"inference": 32, "training": 8}}
+MODES = ("inference", "class maps", "training")  # to scores; to the class of every pixel; a step
+BATCHES = {
+    "cpu": {"inference": 1, "class maps": 1, "training": 2},
+    "cuda": {"inference": 32, "class maps": 32, "training": 8},
+}
 COMPILED = ", compiled"
 SEED = 0
 
 
-def implementations(model: str) -> list[str]:
+def implementations(model: str, mode: str) -> list[str]:
     """Who can be measured here; timm has no SegFormer."""
     names = ["vitlab", "transformers"]
     if model == "ViT-B/16" and importlib.util.find_spec("timm"):
         names.append("timm")
-    return names + [name + COMPILED for name in names if device() == "cuda"]
+    if device() == "cuda":
+        return names + [name + COMPILED for name in names]
+    return names + [f"{name}, {engine}" for engine in ENGINES for name in names[:2] if mode != "training"]
 
 
 def build(model: str, implementation: str) -> tuple[nn.Module, Callable[[Tensor], Tensor], Callable[..., Tensor]]:
@@ -81,6 +88,13 @@ def _vit(implementation: str) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     return net, lambda images: net(images).logits
 
 
+def class_maps(net: nn.Module, scores: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """From images to the class of every pixel, as each package would have it."""
+    if isinstance(net, SegFormer):
+        return net.segment
+    return lambda images: upsample(scores(images), images.shape[-2:]).argmax(dim=1)
+
+
 def task(model: str, implementation: str, mode: str) -> tuple[nn.Module, Callable[[], Any]]:
     """A model, and one round of its work: a forward pass, or a training step with AdamW.
 
@@ -88,14 +102,19 @@ def task(model: str, implementation: str, mode: str) -> tuple[nn.Module, Callabl
     compared here.
     """
     torch.manual_seed(SEED)
-    net, scores, loss = build(model, implementation.removesuffix(COMPILED))
+    package, _, engine = implementation.partition(", ")
+    net, scores, loss = build(model, package)
+    if mode == "class maps":
+        scores = class_maps(net, scores)
     if implementation.endswith(COMPILED):
         scores, loss = torch.compile(scores), torch.compile(loss)
     where, side = device(), MODELS[model]
     B = BATCHES[where][mode]
     net, images = net.to(where), torch.randn(B, 3, side, side, device=where)
     in_bfloat16 = torch.autocast(where, torch.bfloat16, enabled=DTYPES[where] == torch.bfloat16)
-    if mode == "inference":
+    if engine in ENGINES:
+        return net, exported(engine, net.eval(), scores, images)
+    if mode != "training":
         net.eval()
 
         def forward() -> None:
@@ -120,7 +139,7 @@ def task(model: str, implementation: str, mode: str) -> tuple[nn.Module, Callabl
 def floor(model: str, mode: str, rates: dict[str, float]) -> dict[str, float]:
     """The least that vitlab's form of the model has to do, and the seconds that this takes at the machine's rates.
 
-    A training step has the operations of three forward passes.
+    A training step has the operations of three forward passes. Upsampling and comparing classes are not counted.
     Bytes: in inference every parameter is read once. A training step reads it twice (forward, backward), writes its
     gradient, and AdamW reads weight, gradient and two moments and writes three of them back: 10 transfers. The images
     are read once.
@@ -131,7 +150,7 @@ def floor(model: str, mode: str, rates: dict[str, float]) -> dict[str, float]:
         net.train(mode == "training")
         forward = flop_of_forward(scores, images)
     passes = 3 if mode == "training" else 1
-    transfers = 1 if mode == "inference" else 10
+    transfers = 10 if mode == "training" else 1
     moved = 4 * (transfers * sum(p.numel() for p in net.parameters()) + images.numel())
     flop = passes * forward
     least = max(flop / rates["matrix_flop_per_s"], moved / rates["copy_bytes_per_s"])
@@ -144,7 +163,7 @@ def peak_memory(model: str, implementation: str, mode: str) -> int:
     For a process of its own: see `alone`. Building a model first loads the libraries. With a GPU, the bytes of its own
     memory.
     """
-    build(model, implementation.removesuffix(COMPILED))
+    build(model, implementation.partition(", ")[0])
     before = resident("VmRSS")
     _, work = task(model, implementation, mode)
     work()
@@ -154,7 +173,7 @@ def peak_memory(model: str, implementation: str, mode: str) -> int:
 
 def measure(model: str, mode: str, rounds: int) -> dict[str, Any]:
     """One row of the table: every implementation of one model in one mode, and the machine's rates at that time."""
-    names = implementations(model)
+    names = implementations(model, mode)
     works = {name: task(model, name, mode)[1] for name in names}
     for work in works.values():  # the first rounds allocate and compile, and are not counted
         for _ in range(1 if device() == "cpu" else 3):
@@ -173,7 +192,10 @@ def measure(model: str, mode: str, rounds: int) -> dict[str, Any]:
         results[name] = {
             "seconds": {"median": middle, "quartiles": [low, high]},
             "images_per_second": batch / middle,
-            "peak_memory_bytes": alone(peak_memory, model, name, mode, HF_HUB_OFFLINE="1"),
+            # Not measured where the export, which takes more, would have to come first.
+            "peak_memory_bytes": None
+            if name.partition(", ")[2] in ENGINES
+            else alone(peak_memory, model, name, mode, HF_HUB_OFFLINE="1"),
             "fraction_of_floor": least["seconds"] / middle,
         }
     ours, theirs = results["vitlab"], results["transformers"]
@@ -186,16 +208,18 @@ def measure(model: str, mode: str, rounds: int) -> dict[str, Any]:
         "rates": rates,
         "floor": least,
         "implementations": results,
-        "speed_ratio": speed_ratio(times),
-        "speed_ratio_compiled": speed_ratio(times, COMPILED) if "vitlab" + COMPILED in times else None,
+        "speed_ratio": speed_ratio(times, "vitlab", "transformers"),
+        "speed_ratio_compiled": speed_ratio(times, "vitlab" + COMPILED, "transformers" + COMPILED)
+        if "vitlab" + COMPILED in times
+        else None,
+        "speed_ratios": {name: speed_ratio(times, "vitlab", name) for name in names[1:]},
         "memory_ratio": ours["peak_memory_bytes"] / theirs["peak_memory_bytes"],
     }
 
 
-def speed_ratio(times: dict[str, list[float]], suffix: str = "") -> float:
-    """How many times as fast as transformers: the median over the rounds, in each of which both took their turn."""
-    ours, theirs = times["vitlab" + suffix], times["transformers" + suffix]
-    return median(t / o for t, o in zip(theirs, ours, strict=True))
+def speed_ratio(times: dict[str, list[float]], ours: str, theirs: str) -> float:
+    """How many times as fast as another: the median over the rounds, in each of which both took their turn."""
+    return median(t / o for t, o in zip(times[theirs], times[ours], strict=True))
 
 
 def where() -> dict[str, Any]:
@@ -213,6 +237,8 @@ def run(folder: Path, rounds: int, say: Callable[[str], None] = print) -> dict[s
     rows = []
     for model in MODELS:
         for mode in MODES:
+            if mode == "class maps" and not model.startswith("SegFormer"):
+                continue
             rows.append(alone(measure, model, mode, rounds, HF_HUB_OFFLINE="1"))
             say(line(rows[-1]))
     results = {"where": where(), "rows": rows}
@@ -226,11 +252,12 @@ def run(folder: Path, rounds: int, say: Callable[[str], None] = print) -> dict[s
 def line(row: dict[str, Any]) -> str:
     """One row for a terminal."""
     ours, compiled = row["implementations"]["vitlab"], row["speed_ratio_compiled"]
+    engines = [f"{r:.2f} x {name}" for name, r in row["speed_ratios"].items() if name.partition(", ")[2] in ENGINES]
     return (
         f"{row['model']:13} {row['mode']:10} {ours['images_per_second']:6.2f} images/s, "
         f"{row['speed_ratio']:.2f} x transformers{f' ({compiled:.2f} x if both are compiled)' if compiled else ''}, "
         f"{row['memory_ratio']:.2f} x its memory, "
-        f"{ours['fraction_of_floor']:.0%} of the floor"
+        f"{ours['fraction_of_floor']:.0%} of the floor{''.join(f', {each}' for each in engines)}"
     )
 
 
@@ -238,15 +265,19 @@ def draw(results: dict[str, Any], path: Path) -> None:
     """Images per second of every implementation, in bars with their quartiles."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.subplots(len(MODES), len(MODELS))
-    for row, ax in zip(results["rows"], axes.T.flat, strict=True):
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    axes = figure.subplots(len(MODES), len(MODELS), squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for row in results["rows"]:
+        ax = axes[MODES.index(row["mode"]), list(MODELS).index(row["model"])]
+        ax.set_axis_on()
         for i, result in enumerate(row["implementations"].values()):
             rate, (fast, slow) = result["images_per_second"], result["seconds"]["quartiles"]
             spread = [[rate - row["batch"] / slow], [row["batch"] / fast - rate]]
             ax.bar(i, rate, yerr=spread, capsize=3, color=f"C{i}")
         names = [name.replace(", ", ",\n") for name in row["implementations"]]
-        ax.set_xticks(range(len(names)), names, fontsize=9 if len(names) == 2 else 6)
+        ax.set_xticks(range(len(names)), names, fontsize=9 if len(names) == 2 else 5)
         ax.set_title(f"{row['model']}, {row['mode']}", fontsize=9)
         ax.set_ylabel("images / s", fontsize=9)
     figure.savefig(path, dpi=150)
