@@ -132,6 +132,15 @@ def test_off_ends_with_its_context_also_after_an_error():
     assert fast.is_on()
 
 
+@pytest.mark.parametrize("name", ["ViT", "SegFormer"])
+def test_a_model_can_be_traced(name):
+    make, shapes = MODULES[name]
+    module, inputs = perturb(make()), [torch.randn(shape) for shape in shapes]
+    with torch.no_grad():
+        traced = torch.jit.trace(module, inputs)
+        torch.testing.assert_close(traced(*inputs), module(*inputs), rtol=1e-4, atol=1e-5)
+
+
 def test_off_turns_onednn_off_too(monkeypatch):
     def never(*arguments):
         raise AssertionError("oneDNN was called")

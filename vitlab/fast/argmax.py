@@ -16,7 +16,7 @@ def upsampled_argmax(logits: Tensor, size: tuple[int, int]) -> Tensor:
     At full size 150 classes of a photograph of 12 million pixels are 7 GB. Here a tile of rows and columns at a time is
     upsampled, read and forgotten.
     """
-    if not is_on() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if not is_on() or torch.compiler.is_compiling():
         return F.interpolate(logits, size=size, mode="bilinear", align_corners=False).argmax(dim=1)
     (H, W), (N, h, w) = size, logits.shape[1:]
     x = logits.to(torch.promote_types(logits.dtype, torch.float32)).permute(0, 2, 1, 3)  # (B, h, N, w)

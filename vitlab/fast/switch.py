@@ -7,14 +7,19 @@ with fast.off():
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 from vitlab.steps import UNSEEN, Steps
 
 _on = True
 
 
 def is_on(steps: Steps = UNSEEN) -> bool:
-    """Whether the faster paths are taken: they are not off, and nobody asks for the steps, which they skip."""
-    return _on and steps is UNSEEN
+    """Whether the faster paths are taken: they are not off, and nobody asks for the steps, which they skip.
+
+    What `torch.jit.trace` writes down is for other programs, which have no part in oneDNN's calls and bands.
+    """
+    return _on and steps is UNSEEN and not torch.jit.is_tracing()
 
 
 @contextmanager
