@@ -1,7 +1,8 @@
 """The state of a training, in one file.
 
 A step draws its random numbers from the seed and its own number alone (see `vitlab.training.loop`), so there is no
-random state to keep: weights, their average, the optimizer's moments and the number of the step are all.
+random state to keep: weights, their average, the optimizer's moments, the number of the step and the log are all. The
+run writes it first of all, and with it the folder becomes the run's own.
 """
 
 import hashlib

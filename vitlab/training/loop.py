@@ -52,8 +52,10 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> 
         The content of metrics.json.
 
     Raises:
-        TrainingError: if the folder holds a run of another recipe, the loss is no number any more, or memory runs out.
+        TrainingError: if the folder holds a run of another recipe or other things, or another process trains there; if
+            model and data do not suit each other; if the loss is no number any more, or memory runs out.
         DataError: if the data cannot be had.
+        OSError: if the folder cannot be written; once there is room, the same call goes on.
     """
     recipe = make_recipe(as_content(recipe), recipe.name)  # also where none of its numbers comes from a file
     if "TORCHELASTIC_RUN_ID" not in os.environ and {"WORLD_SIZE", "LOCAL_RANK"} & os.environ.keys():
