@@ -10,6 +10,11 @@ import sys
 from pathlib import Path
 
 from nbconvert.preprocessors import ClearMetadataPreprocessor
+from nbgrader.preprocessors import AssignLatePenalties, CheckCellMetadata, IgnorePattern, LimitOutput, SaveAutoGrades
+
+from vitlab.grading.execution import ExecuteAll
+from vitlab.grading.export import Marks
+from vitlab.grading.intake import Intake
 
 c = get_config()  # noqa: F821  (nbgrader defines it where it runs this file)
 
@@ -48,4 +53,22 @@ c.IgnorePattern.pattern = "^"
 
 # Importing PyTorch takes long on a busy machine. A cell that runs longer is interrupted and gets 0; the others count.
 c.Execute.timeout = 60
-c.Execute.extra_arguments = ["--log-level=ERROR"]  # no kernel's greeting in the terminal
+c.Execute.extra_arguments = [
+    "--log-level=ERROR",  # no kernel's greeting in the terminal
+    "--IPKernelApp.exec_lines=from vitlab.grading.no_exit import exit, quit",
+]
+
+# One student's accident costs nobody else a mark, and never looks like a 0: cells that were copied, split, moved or
+# deleted are found again or put back, a cell that ends the kernel has 0 and the others count, and grades.csv has no
+# mark where nothing was graded.
+c.Autograde.sanitize_preprocessors.prepend([Intake])
+c.Autograde.autograde_preprocessors = [
+    ExecuteAll,
+    IgnorePattern,
+    ClearMetadataPreprocessor,
+    LimitOutput,
+    SaveAutoGrades,
+    AssignLatePenalties,
+    CheckCellMetadata,
+]
+c.ExportApp.plugin_class = Marks
