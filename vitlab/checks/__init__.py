@@ -66,7 +66,7 @@ def run(topic: str, functions: Mapping[str, Callable] | Candidate, seed: int = 0
     candidate = LocalCandidate(functions) if isinstance(functions, Mapping) else functions
     results: list[ExerciseResult] = []
     for exercise in exercises(topic):
-        results.append(_result(exercise, candidate, seed, results))
+        results.append(_result(exercise, candidate, seed, lambda: results))
     return Report(tuple(results), seed)
 
 
@@ -99,26 +99,26 @@ def check(function: Callable, seed: int | None = None) -> Report:
     results = []
     for name in names:
         exercise, candidate = by_name[name], LocalCandidate({**beside, name: function})
-        builds_on = exercise.builds_on if isinstance(exercise, Exercise) else None
-        earlier = builds_on.earlier if builds_on else ()
-        earlier = [judge(by_name[f.__name__], candidate, seed) for f in earlier if f.__name__ in by_name]
+
+        def earlier(exercise: AnyExercise = exercise, candidate: Candidate = candidate) -> list[ExerciseResult]:
+            references = exercise.builds_on.earlier if isinstance(exercise, Exercise) and exercise.builds_on else ()
+            return [judge(by_name[f.__name__], candidate, seed) for f in references if f.__name__ in by_name]
+
         results.append(_result(exercise, candidate, seed, earlier))
     return Report((min(results, key=lambda result: result.points),), seed)
 
 
 def _result(
-    exercise: Exercise | TrainingExercise, candidate: Candidate, seed: int, earlier: list[ExerciseResult]
+    exercise: AnyExercise, candidate: Candidate, seed: int, earlier: Callable[[], list[ExerciseResult]]
 ) -> ExerciseResult:
+    """The result of one exercise; `earlier` gives those that may take blame, and is asked only where there is some."""
     if isinstance(exercise, TrainingExercise):
         return judge_training(exercise, candidate, seed)
-    passed = frozenset(result.name for result in earlier if result.passed and not result.excused)
-    return _told_of_twins(_judged(exercise, candidate, seed, passed), candidate)
-
-
-def _judged(exercise: AnyExercise, candidate: Candidate, seed: int, passed: frozenset[str]) -> ExerciseResult:
-    if isinstance(exercise, TrainingExercise):
-        return judge_training(exercise, candidate, seed)
-    return judge(exercise, candidate, seed, passed)
+    result = judge(exercise, candidate, seed)
+    if exercise.builds_on and (result.excused or not result.passed):
+        passed = frozenset(other.name for other in earlier() if other.passed and not other.excused)
+        result = judge(exercise, candidate, seed, passed) if passed else result
+    return _told_of_twins(result, candidate)
 
 
 def _globals_of(function: Callable) -> dict:

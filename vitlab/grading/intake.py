@@ -3,8 +3,8 @@
 `python -m vitlab.grading.intake TOPIC` looks at submitted/, says what it finds and changes nothing.
 
 Notebooks come back with cells copied, split, moved or deleted, or without nbgrader's metadata. What belongs to an
-exercise is found again by its grade_id, its cell's id or the function that it defines; a check that is gone is put back;
-what cannot be found is said, and is never a 0 without a word. nbgrader makes the same repair in memory when it grades.
+exercise is found again by its grade_id, its cell's id or the function that it defines; a check that is gone is put
+back; what cannot be found is said, and is never a 0 without a word. nbgrader makes the same repair when it grades.
 """
 
 import argparse
