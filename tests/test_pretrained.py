@@ -306,7 +306,11 @@ FIVE_NAMES = {str(i): "x" for i in range(5)}
         ("id2label", ["a"] * 5, "id2label is .*, but it must be a table"),
         ("id2label", FIVE_NAMES | {"zero": "x"}, "id2label must name each of the outputs 0, 1, ... once"),
         ("id2label", FIVE_NAMES | {"4": "\x1b]0;title\x07"}, r"id2label.4 is '\\x1b.*', but it must be a line"),
-        ("id2label", None, "classifier.weight has the shape"),  # two outputs, as transformers reads it
+        (
+            "id2label",
+            None,
+            "config.json has 2 labels, but model.safetensors has a head of 5",
+        ),  # two outputs, as transformers reads it
     ],
 )
 def test_entries_of_config_json(name, wrong, sentence, tmp_path):

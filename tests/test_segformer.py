@@ -1,12 +1,14 @@
 """SegFormer: sizes, any image size, the loss, and every way to run it."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from support.parity import assert_onnx_agrees, perturb, value_and_gradients
 from torch.nn import functional as F
 
-from vitlab import SegFormer
-from vitlab.decoder import upsample
+from vitlab import SegFormer, fast
+from vitlab.decoder import upsample, upsampled_cross_entropy
 from vitlab.mit import MiTConfig
 from vitlab.segformer import SegFormerConfig
 from vitlab.steps import Steps
@@ -131,3 +133,26 @@ def test_gradient_checkpointing_gives_the_same_gradients():
 
 def test_onnx_gives_the_same_logits(tmp_path):
     assert_onnx_agrees(perturb(SegFormer(TINY)), torch.randn(2, 3, 64, 96), tmp_path / "segformer.onnx")
+
+
+@pytest.mark.parametrize(
+    "labels, sentence",
+    [
+        (torch.zeros(3, 32, 32).long(), r"logits are \(2, 4, 8, 8\) and the labels \(3, 32, 32\)"),
+        (torch.zeros(32, 32).long(), r"labels \(32, 32\), but they must be"),
+        (torch.zeros(2, 1, 32, 32).long(), "with the same B"),
+        (torch.zeros(2, 32, 32), "the labels are torch.float32, but classes are whole numbers"),
+        (torch.full((2, 32, 32), 4), "the labels hold 4, but classes are 0 ... 3, and only the label 255 is ignored"),
+        (torch.full((2, 32, 32), -1), "the labels hold -1"),
+    ],
+)
+@pytest.mark.parametrize("switch", [nullcontext, fast.off])
+def test_labels_that_are_no_classes_are_named(labels, sentence, switch):
+    with switch(), pytest.raises(ValueError, match=sentence):
+        upsampled_cross_entropy(torch.randn(2, 4, 8, 8), labels)
+
+
+def test_masks_of_bytes_are_labels():
+    logits, labels = torch.randn(2, 4, 8, 8), torch.randint(4, (2, 32, 32))
+    labels[0, :8] = 255
+    assert torch.equal(upsampled_cross_entropy(logits, labels.byte()), upsampled_cross_entropy(logits, labels))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from vitlab import fast
 from vitlab.steps import UNSEEN, Steps
+from vitlab.validation import checked_labels
 
 
 def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -144,11 +145,11 @@ class AllMLPDecoder(nn.Module):
             F_hat = steps[f"upsampled_{i}"] = project_and_upsample(F_i, L_i.weight.T, L_i.bias, size)
             upsampled.append(F_hat)  # (B, C, H_1, W_1)
         concatenated = torch.cat(upsampled[::-1], dim=1)  # (B, 4C, H_1, W_1)
-        fused = self.fuse(concatenated.movedim(1, -1))  # (B, H_1, W_1, 4C) -> (B, H_1, W_1, C)
-        fused = steps["fused"] = fused.movedim(-1, 1)  # (B, C, H_1, W_1)
+        fused = self.fuse(concatenated.permute(0, 2, 3, 1))  # (B, H_1, W_1, 4C) -> (B, H_1, W_1, C)
+        fused = steps["fused"] = fused.permute(0, 3, 1, 2)  # (B, C, H_1, W_1)
         hidden = steps["hidden"] = self.dropout(F.relu(self.norm(fused)))  # (B, C, H_1, W_1)
-        logits = self.classify(hidden.movedim(1, -1))  # (B, H_1, W_1, C) -> (B, H_1, W_1, num_classes)
-        return logits.movedim(-1, 1)  # (B, num_classes, H_1, W_1)
+        logits = self.classify(hidden.permute(0, 2, 3, 1))  # (B, H_1, W_1, C) -> (B, H_1, W_1, num_classes)
+        return logits.permute(0, 3, 1, 2)  # (B, num_classes, H_1, W_1)
 
 
 def upsampled_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:
@@ -164,8 +165,12 @@ def upsampled_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = 
     Returns:
         The loss, a number in float32; not a number where every pixel is ignored, as in torch.
 
+    Raises:
+        ValueError: if the labels are not classes, or not one for every pixel of every image.
+
     Source: lecture, "SegFormer Decoder (All-MLP Head)", step 4, and "Training".
     """
+    labels = checked_labels(labels, logits, ignore_index)
     with torch.autocast(logits.device.type, enabled=False):  # a loss wants float32
         if fast.is_on():
             return fast.upsampled_cross_entropy(logits, labels, ignore_index)

@@ -74,7 +74,7 @@ class SegFormer(PublishedModel):
         self.decoder = AllMLPDecoder(config.encoder.d, config.C, config.num_classes, dropout=config.dropout)
         self.decoder.apply(initialize)
 
-    def forward(self, images: Tensor, *, upsample: bool = True, steps: Steps = UNSEEN) -> Tensor:
+    def forward(self, images: Tensor, upsample: bool = True, steps: Steps = UNSEEN) -> Tensor:
         """(B, C, H, W) -> (B, num_classes, H, W). Steps: those of the encoder's `features` and of the decoder."""
         features = self.encoder.features(images, steps)  # (B, d_i, ⌈H/2^{i+1}⌉, ⌈W/2^{i+1}⌉) each
         logits = self.decoder(features, steps)  # (B, num_classes, ⌈H/4⌉, ⌈W/4⌉)

@@ -14,6 +14,9 @@ from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
+from torch import Tensor
+
 
 class Limits:
     """What a value keeps to beside its type, in `Annotated`: bounds, or a test of its own.
@@ -47,7 +50,7 @@ def _file_name(text: str) -> str:
 
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
     if pair[0] > pair[1]:
-        raise ValueError("the lower number first")
+        raise ValueError("a range, the lower number first")
     return pair
 
 
@@ -188,3 +191,33 @@ def read_table(path: Path, error: type[Exception], parse: Callable[[str], Any] =
     if not isinstance(content, dict):
         raise error(f"{path} holds {str(content)[:40]}, but it must hold a table of names and values.")
     return content
+
+
+def checked_labels(labels: Tensor, logits: Tensor, ignore_index: int) -> Tensor:
+    """Labels of pixels in int64, of whatever integers they are: the masks of data sets are bytes.
+
+    Args:
+        labels: (B, H, W).
+        logits: (B, N_classes, h, w).
+        ignore_index: the label of pixels that do not count.
+
+    Raises:
+        ValueError: if they do not belong together. Whether a label is a class is seen only in a processor's memory,
+            because a GPU would have to wait.
+    """
+    if logits.ndim != 4 or labels.ndim != 3 or len(labels) != len(logits):
+        raise ValueError(
+            f"the logits are {tuple(logits.shape)} and the labels {tuple(labels.shape)}, but they must be (B, N, h, w) "
+            f"and (B, H, W), with the same B."
+        )
+    if labels.is_floating_point() or labels.is_complex():
+        raise ValueError(f"the labels are {labels.dtype}, but classes are whole numbers.")
+    labels = labels.long()
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        wrong = labels[(labels != ignore_index) & ((labels < 0) | (labels >= logits.shape[1]))]
+        if wrong.numel():
+            raise ValueError(
+                f"the labels hold {wrong[0].item()}, but classes are 0 ... {logits.shape[1] - 1}, and only the label "
+                f"{ignore_index} is ignored."
+            )
+    return labels

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitlab.fast.products import linear
+from vitlab.fast.products import linear, parameters
 from vitlab.fast.upsampling import bands, rows_below, upsampling_matrix
 
 
 def all_mlp_decoder(decoder: nn.Module, features: list[Tensor]) -> Tensor:
     """`vitlab.decoder.AllMLPDecoder`: four maps (B, d_i, H_i, W_i) -> (B, num_classes, H_1, W_1)."""
-    W = decoder.fuse.weight  # (C, 4C) for four maps
-    b = W @ torch.cat([L_i.bias for L_i in reversed(decoder.project)])  # Σ_i W_i b_i, (C,)
+    W, _ = parameters(decoder.fuse)  # (C, 4C) for four maps
+    b = W @ torch.cat([parameters(L_i)[1] for L_i in reversed(decoder.project)])  # Σ_i W_i b_i, (C,)
     if decoder.training:
         return _predict(decoder, decoder.norm(_fuse(decoder, features, W, b)))
     # Outside training BN is a scale and a shift of every channel, which W and b can take over.
@@ -80,7 +80,7 @@ def _fused_maps(decoder: nn.Module, features: list[Tensor], W: Tensor, b: Tensor
     """
     W_1 = features[0].shape[-1]
     blocks = W.chunk(len(features), dim=1)[::-1]  # W_1, W_2, ..., each (C, C)
-    first, *others = [W_i @ L_i.weight for W_i, L_i in zip(blocks, decoder.project, strict=True)]
+    first, *others = [W_i @ parameters(L_i)[0] for W_i, L_i in zip(blocks, decoder.project, strict=True)]
     biases = [None] * (len(others) - 1) + [b]  # up(b) = b: the smallest map carries it
     widened = []
     for F_i, matrix, bias in zip(features[1:], others, biases, strict=True):

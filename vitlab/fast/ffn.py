@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from vitlab.fast.products import depthwise_convolution_gelu, linear_gelu
@@ -13,6 +14,8 @@ MUCH_FOR_AN_IMAGE = 2**18
 
 def feed_forward(ffn: nn.Module, Z: Tensor) -> Tensor:
     """`vitlab.ffn.FeedForward`: GELU in the pass that computes what it activates. (..., d) -> (..., d)."""
+    if not isinstance(ffn.expand.weight, Tensor):  # quantized
+        return ffn.compress(F.gelu(ffn.expand(Z)))
     return ffn.compress(linear_gelu(Z, ffn.expand.weight, ffn.expand.bias))
 
 

@@ -5,6 +5,8 @@ if it follows, and multiplies faster on many machines, above all where several c
 takes that path by itself; these functions take it without compiling.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -137,11 +139,22 @@ class _Linear(torch.autograd.Function):
         return dx, dW, db
 
 
-class Linear(nn.Linear):
-    """`torch.nn.Linear`, computed by `linear`.
+def Linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
+    """`torch.nn.Linear`, computed by `linear`; of that very class, for which dynamic quantization looks.
 
     Shapes: (..., in) -> (..., out).
     """
+    layer = nn.Linear(in_features, out_features, bias=bias)
+    layer.forward = partial(_forward, layer)
+    return layer
 
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
+
+def _forward(layer: nn.Linear, x: Tensor) -> Tensor:
+    return linear(x, layer.weight, layer.bias)
+
+
+def parameters(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of a linear layer; dynamic quantization makes functions of them, and whole numbers."""
+    if isinstance(layer.weight, Tensor):
+        return layer.weight, layer.bias
+    return layer.weight().dequantize(), layer.bias()

@@ -58,4 +58,4 @@ class LinearHead(Head):
 
     def forward(self, features: list[Tensor]) -> Tensor:
         tokens = features[-1].movedim(1, -1)  # (B, rows, columns, d)
-        return self.classify(tokens).movedim(-1, 1)  # (B, num_classes, rows, columns)
+        return self.classify(tokens).permute(0, 3, 1, 2)  # (B, num_classes, rows, columns)

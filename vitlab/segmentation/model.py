@@ -52,7 +52,7 @@ class SegmentationViT(nn.Module):
         self.head = head
         self.gradient_checkpointing = False
 
-    def forward(self, images: Tensor, *, upsample: bool = True) -> Tensor:
+    def forward(self, images: Tensor, upsample: bool = True) -> Tensor:
         logits = self.head(self.features(images))
         return upsample_to(logits, images.shape[-2:]) if upsample else logits
 

@@ -37,7 +37,7 @@ class ProgressiveUpsampling(nn.Module):
         self.classify = nn.Conv2d(C, num_classes, 1)
 
     def forward(self, feature: Tensor) -> Tensor:
-        X = self.norm(feature.movedim(1, -1)).movedim(-1, 1)  # each token of (B, d, rows, columns) on its own
+        X = self.norm(feature.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # each token of (B, d, rows, columns) on its own
         X = self.convolutions[0](X)  # (B, C, rows, columns)
         for convolution in self.convolutions[1:]:
             h, w = X.shape[-2:]

@@ -64,7 +64,7 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(double_convolution(2 * shallow, shallow) for shallow in widths[:-1])
         self.head = nn.Conv2d(config.width, config.num_classes, 1)
 
-    def forward(self, images: Tensor, *, upsample: bool = True) -> Tensor:
+    def forward(self, images: Tensor, upsample: bool = True) -> Tensor:
         """(B, C, H, W) -> (B, num_classes, H, W); `upsample` changes nothing, for the logits have full size anyway."""
         x, across = images, []
         for level, down in enumerate(self.down):

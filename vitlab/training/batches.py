@@ -28,7 +28,7 @@ class Batches:
         rank, processes: each process computes its own, equal part of the batch.
 
     Raises:
-        TrainingError: if the batch cannot be split evenly, or is larger than the data set.
+        TrainingError: if the batch cannot be split evenly, or is larger than the data set, or no image stays in sight.
     """
 
     def __init__(
@@ -48,6 +48,8 @@ class Batches:
             raise TrainingError(
                 f"batch_size is {recipe.batch_size}, but there are only {len(dataset.train)} images to train on."
             )
+        if getattr(augmentation, "crop_padding", 0) > min(dataset.train.images[0].shape[1:]):
+            raise TrainingError(f"crop_padding is {augmentation.crop_padding}, which moves images out of sight.")
         self.seed, self.batch_size = recipe.seed, recipe.batch_size
         self.split, self.num_classes = dataset.train, len(dataset.classes)
         self.augmentation = augmentation
