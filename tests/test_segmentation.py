@@ -506,3 +506,9 @@ def test_mean_iou_leaves_out_classes_that_occur_nowhere():
     assert mean_iou(counts).item() == pytest.approx((3 / 4 + 4 / 5) / 2)
     counts[0, 2] = 2  # called the third class, which never occurs: IoU 3/6, 4/5, 0
     assert mean_iou(counts).item() == pytest.approx((3 / 6 + 4 / 5 + 0) / 3)
+
+
+@pytest.mark.parametrize("num_classes", [-1, 0, "3", 2.0])
+def test_a_number_of_classes_that_cannot_be_is_named(num_classes):
+    with pytest.raises(ValueError, match=r"num_classes is .*, but it must be a whole number from 1 on"):
+        ConfusionMatrix(num_classes)

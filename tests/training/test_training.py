@@ -28,6 +28,7 @@ from vitlab.training.checkpoint import FILE
 from vitlab.training.evaluation import evaluate_checkpoint
 from vitlab.training.log import read_log
 from vitlab.training.loop import loss_of
+from vitlab.training.model_card import card
 from vitlab.training.optimization import learning_rate_factor, parameter_groups, update_average
 from vitlab.training.recipe import augmentation_of, build_model
 
@@ -460,3 +461,11 @@ def test_without_arguments_the_digits_are_trained(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "train", instead)
     assert CliRunner().invoke(app, ["train"]).exit_code == 0
     assert trained == [(read_recipe("digits"), Path("runs/digits"))]
+
+
+def test_the_card_says_how_the_model_began(tmp_path):
+    metrics = train(tiny(tmp_path, steps=6), tmp_path / "run")
+    assert "trained from random weights by" in card("it", metrics)
+    for entry, words in (("pretrained", "`a/b`, whose"), ("encoder_weights", "`a/b` in its encoder, whose licence")):
+        metrics["recipe"]["model"] = {"kind": "SegFormer", entry: "a/b"}
+        assert f"trained from the weights of {words}" in card("it", metrics)

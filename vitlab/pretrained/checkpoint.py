@@ -48,9 +48,9 @@ def from_pretrained(kind: type, id_or_folder: str | Path, *, num_classes: int | 
         raise CheckpointError(
             f"{id_or_folder} holds a {architecture}, but {kind.__name__} reads {' or '.join(form.architectures)}."
         )
-    outputs = {tuple(t.shape[:1]) for name, t in tensors.items() if is_head(name) and name.endswith(".weight")}
-    if outputs - {(len(classes),)}:
-        raise CheckpointError(f"{where} has {len(classes)} labels, but {WEIGHTS_FILE} has a head of {[*outputs][0][0]}.")
+    heads = [len(t) for name, t in tensors.items() if is_head(name) and t.ndim and len(t) != len(classes)]
+    if heads:
+        raise CheckpointError(f"{where} has {len(classes)} labels, but {WEIGHTS_FILE} has a head of {heads[0]}.")
     numbers, with_head = form.read_config(settings, tensors, where, len(classes)), num_classes is None
     config = validated(kind.Config, numbers, where, CheckpointError, form.entries)
     try:

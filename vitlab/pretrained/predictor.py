@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vitlab.data import DataError, Dataset, Normalization
 from vitlab.data.dataset import default_palette
 from vitlab.decoder import upsample
+from vitlab.fast import upsampled_argmax
 from vitlab.files import folder_written_whole, write_json
 from vitlab.mit import MiT
 from vitlab.pretrained.checkpoint import from_pretrained, read_settings, save_pretrained
@@ -59,19 +60,23 @@ class Predictor:
         images = torch.stack([self.preparation(picture, self.channels) for picture in pictures])
         return images.to(next(self.model.parameters()).device)
 
-    @torch.no_grad()
     def __call__(self, picture: Image.Image) -> Tensor:
         """The probability of each class: (N,), or (N, H, W) for each pixel of the picture."""
-        with _suiting():
-            images = self.prepare([picture])
-            if not self.is_segmentation:
-                return self.model(images)[0].softmax(dim=0)
-            return upsample(self.model(images, upsample=False), picture.size[::-1])[0].softmax(dim=0)
+        logits = self._logits(picture)
+        return (upsample(logits, picture.size[::-1]) if self.is_segmentation else logits)[0].softmax(dim=0)
 
     def segment(self, picture: Image.Image) -> Tensor:
         """The class of each pixel of the picture: (H, W)."""
+        return upsampled_argmax(self._logits(picture), picture.size[::-1])[0]
+
+    @torch.no_grad()
+    def _logits(self, picture: Image.Image) -> Tensor:
+        """(1, N), or (1, N, h, w)."""
         with _suiting():
-            return self.model.segment(self.prepare([picture]), picture.size[::-1])[0]
+            logits = self.model(self.prepare([picture]), **({"upsample": False} if self.is_segmentation else {}))
+        if not logits.isfinite().all():
+            raise DataError("what the model makes of the picture are no finite numbers: its weights are too large.")
+        return logits
 
 
 @contextmanager

@@ -77,12 +77,14 @@ class ConfusionMatrix:
             processes may be added.
 
     Raises:
-        ValueError: if `ignore_index` is one of the classes.
+        ValueError: if there is no such number of classes, or `ignore_index` is one of them.
 
     Source: Long et al., section 5, "Metrics".
     """
 
     def __init__(self, num_classes: int, *, ignore_index: int = 255):
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes!r}, but it must be a whole number from 1 on.")
         if 0 <= ignore_index < num_classes:
             raise ValueError(
                 f"ignore_index is {ignore_index}, which is one of the classes 0 ... {num_classes - 1}: it must be none "

@@ -9,9 +9,12 @@ def card(name: str, metrics: dict[str, Any]) -> str:
     """What a user of published weights must know, in Markdown."""
     recipe, data, where = metrics["recipe"], metrics["data"], metrics["where"]
     score, value = main_score(metrics)
+    start = recipe["model"].get("pretrained") or recipe["model"].get("encoder_weights")
+    part = "" if "pretrained" in recipe["model"] else " in its encoder"
+    weights = f"the weights of `{start}`{part}, whose licence holds on," if start else "random weights"
     return f"""# {name}
 
-A {recipe["model"]["kind"]} with {metrics["parameters"]:,} parameters, trained from random weights by the recipe
+A {recipe["model"]["kind"]} with {metrics["parameters"]:,} parameters, trained from {weights} by the recipe
 `{recipe["name"]}`: `vitlab train {recipe["name"]} --seed {metrics["seed"]}`. The weights are a running average, kept in
 float16.
 
