@@ -30,7 +30,7 @@ cut = Exercise(
             1,
             Sizes("grey images", C=1),
             Sizes("five channels", C=5, P=2),
-            Sizes(P=2, gradient=True),
+            Sizes("large numbers", lambda images, P: (100 * images, P), P=2, gradient=True),
         ),
     ),
     pinned={"P": 2, "rows": 3, "columns": 5, "C": 7},
@@ -194,8 +194,12 @@ embed = Exercise(
     axes="image patch number",
     parts=(
         Part("one image", 1, Sizes("one image", B=1, C=3, P=2, rows=2)),
-        Part("several images, not square", 1, Sizes(C=3, P=2), Sizes("many patches", P=2, C=3, rows="large")),
-        Part("float64, gradients", 1, Sizes(P=2, gradient=True)),
+        Part("several images, not square", 1, Sizes(C=3, P=4), Sizes("many patches", P=3, C=3, rows="large")),
+        Part(
+            "float64, gradients",
+            1,
+            Sizes("large numbers", lambda images, E, P: (100 * images, 10 * E, P), P=3, gradient=True),
+        ),
     ),
     pinned={"P": 2, "rows": 3, "columns": 5, "C": 7, "d": 11},
     builds_on=FollowThrough((patchify,), lambda patchify, images, E, P: patchify(images, P) @ E),
@@ -275,7 +279,7 @@ assemble = Exercise(
         Part(
             "several images", 1, Sizes(), Sizes("as many patches as numbers", n="d"), Sizes("many patches", n="large")
         ),
-        Part("float64, gradients", 1, Sizes(gradient=True)),
+        Part("float64, gradients", 1, Sizes("large numbers", lambda *z: tuple(100 * x for x in z), gradient=True)),
     ),
 )
 

@@ -31,7 +31,8 @@ def upsampled_argmax(logits: Tensor, size: tuple[int, int]) -> Tensor:
                 low, high = rows_below(top, bottom, h, H)
                 for image in range(len(x)):
                     wide = x[image, low:high, :, first:last] @ U  # (low rows, N, columns)
-                    z = (U_H[top:bottom, low:high] @ wide.flatten(1)).view(-1, N, 1, right - left)
+                    rows = U_H[top:bottom, low:high] @ wide.flatten(1)  # (rows, N·columns)
+                    z = rows.view(-1, N, 1, right - left)  # (rows, N, 1, columns)
                     # A maximum and its place for many columns at once: to PyTorch, a pooling with channels last.
                     z = z.permute(0, 3, 1, 2)  # (rows, columns, N, 1)
                     _, place = F.max_pool2d(z, (N, 1), return_indices=True)  # (rows, columns, 1, 1)
