@@ -20,12 +20,13 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from vitlab.bench.measurement import alone, device, flop_of_forward, machine_rates, resident
+from vitlab.bench.measurement import alone, device, machine_rates, resident
 from vitlab.data import Dataset, load
 from vitlab.files import write_json
 from vitlab.machine import provenance
 from vitlab.training.log import read_log
 from vitlab.training.loop import train
+from vitlab.training.operations import flop_of_an_image
 from vitlab.training.recipe import Recipe, TrainingError, build_model
 
 COMPARED = ("crop_padding", "flip")  # the augmentations that both loops do
@@ -104,13 +105,6 @@ def one_run(loop: str, recipe: dict[str, Any]) -> dict[str, float | None]:
     return {"images_per_second": rate, "peak_memory_bytes": resident("VmHWM"), "peak_gpu_memory_bytes": gpu}
 
 
-def flop_of_an_image(recipe: Recipe, dataset: Dataset) -> int:
-    """The operations that training has to do for one image: those of three forward passes."""
-    with torch.device("meta"):
-        images = torch.empty(1, *dataset.train.images.shape[1:])
-        return 3 * flop_of_forward(build_model(recipe, dataset), images)
-
-
 def run(recipe: Recipe, path: Path, rounds: int, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Measure both loops in turns, and write the result.
 
@@ -133,7 +127,8 @@ def run(recipe: Recipe, path: Path, rounds: int, say: Callable[[str], None] = pr
         for name in LOOPS if i % 2 == 0 else reversed(LOOPS):
             results[name].append(alone(one_run, name, asdict(recipe)))
             say(f"{name}: {results[name][-1]['images_per_second']:.0f} images/s")
-    least = flop_of_an_image(recipe, dataset) / machine_rates()["matrix_flop_per_s"]  # seconds an image
+    flop = flop_of_an_image(build_model(recipe, dataset), recipe, dataset)
+    least = flop / machine_rates()["matrix_flop_per_s"]  # seconds an image
     rates = {name: [result["images_per_second"] for result in each] for name, each in results.items()}
     content = {
         "where": provenance(device()),

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from vitlab.fast import linear
 
@@ -74,13 +72,6 @@ def machine_rates() -> dict[str, float]:
         product = min(min(seconds(lambda: A @ B), seconds(lambda: linear(A, B))) for _ in range(10))
     copy = min(seconds(lambda: target.copy_(source)) for _ in range(10))
     return {"matrix_flop_per_s": 2 * n**3 / product, "copy_bytes_per_s": 2 * 4 * numbers / copy}
-
-
-def flop_of_forward(scores: Callable[[Tensor], Tensor], images: Tensor) -> int:
-    """The operations of the matrix products, convolutions and attention of a forward pass, on the meta device."""
-    with FlopCounterMode(display=False) as counter:
-        scores(images)
-    return counter.get_total_flops()
 
 
 def resident(entry: str) -> int:

@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitlab.bench.engines import ENGINES, exported
-from vitlab.bench.measurement import DTYPES, alone, device, flop_of_forward, machine_rates, resident, seconds
+from vitlab.bench.measurement import DTYPES, alone, device, machine_rates, resident, seconds
 from vitlab.decoder import upsample
 from vitlab.files import write_json
 from vitlab.machine import provenance
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.segformer import CONFIGS as SEGFORMER_CONFIGS
 from vitlab.segformer import SegFormer
+from vitlab.training.operations import flop_of_forward
 from vitlab.vit import ViT
 
 MODELS = {"ViT-B/16": 224, "SegFormer-B0": 512, "SegFormer-B2": 512}  # and the side of their images, in pixels

@@ -20,9 +20,10 @@ float16.
 
 - **{score.replace("_", " ")}: {value:.2%}**, on {data["test"]:,} images that it was not trained on, before the rounding
   to float16. `metrics.json` has the other numbers.
-- **Trained** in {metrics["seconds"] / 60:.0f} minutes on {where["device"]}, {where["threads"]} threads, PyTorch
-  {where["torch"]}, commit {where["commit"]}, {where["date"]}.
+- **Trained** with {metrics["operations"] / 1e15:.2g} PFLOP in {metrics["seconds"]:.0f} seconds, from the seed
+  {metrics["seed"]}, on {where["device"]}, {where["threads"]} threads, PyTorch {where["torch"]},
+  commit {where["commit"]}, {where["date"]}.
 - **Data**: {data["name"]}, {data["train"]:,} images; {data["size"]}. Source: {data["source"]}. Licence:
   {data["licence"]}. Cite: {data["citation"]}.
-- **For** teaching: it was trained for minutes, and a longer training makes a better model.
+- **For** teaching: a longer training makes a better model.
 """

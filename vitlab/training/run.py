@@ -19,6 +19,7 @@ from vitlab.pretrained.model import PublishedModel
 from vitlab.pretrained.predictor import save_predictor
 from vitlab.training import checkpoint, log
 from vitlab.training.evaluation import main_score
+from vitlab.training.operations import flop_of_an_image
 from vitlab.training.recipe import Recipe, TrainingError, as_content
 from vitlab.validation import read_table
 
@@ -89,6 +90,7 @@ def finish(
         **results,
         "curve": [{name: line[name] for name in ("step", "seconds", score)} for line in lines if score in line],
         "seconds": seconds,
+        "operations": flop_of_an_image(average, recipe, dataset) * recipe.steps * recipe.batch_size,
         "images_per_second": recipe.steps * recipe.batch_size / seconds,
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
         "parameters": sum(parameter.numel() for parameter in average.parameters()),
