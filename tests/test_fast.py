@@ -249,3 +249,17 @@ def test_the_output_may_be_changed_in_place():
     layer, x = Linear(12, 7), torch.randn(2, 5, 12)
     layer(x).mul_(2).sum().backward()
     torch.testing.assert_close(layer.bias.grad, torch.full((7,), 20.0))
+
+
+def test_attention_in_bfloat16_has_the_gradients_of_the_plain_form():
+    QKV = [torch.randn(2, 3, n, 8, requires_grad=True) for n in (7, 5, 5)]
+    half = [x.detach().bfloat16().requires_grad_() for x in QKV]
+    d_heads = torch.randn(2, 3, 7, 8)
+    exact = fast.attention(*QKV)
+    rounded = fast.attention(*half)
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.05, atol=0.05)
+    exact.backward(d_heads)
+    rounded.backward(d_heads.bfloat16())
+    for x, y in zip(half, QKV, strict=True):
+        torch.testing.assert_close(x.grad.float(), y.grad, rtol=0.1, atol=0.05)

@@ -15,7 +15,7 @@ from support.parity import (
 
 from vitlab import ViT
 from vitlab.attention import attention_scores, attention_weights, split_heads
-from vitlab.vit import CONFIGS, ViTConfig, vit, vit_parameters
+from vitlab.vit import CONFIGS, ViTConfig, leave_out_patches, vit, vit_parameters
 
 TINY = ViTConfig(depth=2, d=12, num_heads=3, patch_size=8, image_size=(32, 48), num_classes=5)
 
@@ -96,6 +96,20 @@ def test_mean_pooling_leaves_the_class_token_out():
     model = perturb(ViT(ViTConfig(2, 12, 3, 8, (32, 48), num_classes=5, pool="mean")))
     images = torch.randn(2, 3, 32, 48)
     torch.testing.assert_close(model(images), model.head(model.tokens(images)[:, 1:].mean(dim=1)))
+
+
+def test_patches_are_left_out_in_training_only():
+    Z = torch.randn(4, 25, 6)
+    kept = leave_out_patches(Z, 0.5)
+    assert kept.shape == (4, 13, 6) and torch.equal(kept[:, 0], Z[:, 0])
+    places = [[(Z[b] == token).all(dim=1).nonzero().item() for token in kept[b]] for b in range(4)]
+    assert all(len(set(each)) == 13 for each in places) and len({tuple(sorted(each)) for each in places}) > 1
+
+    model, images = perturb(ViT(TINY)), torch.randn(2, 3, 32, 48)
+    whole = model(images)
+    model.patch_dropout = 0.5
+    assert torch.equal(model.eval()(images), whole)
+    assert not torch.allclose(model.train()(images), whole)
 
 
 def test_the_head_may_have_a_hidden_layer():

@@ -10,7 +10,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vitlab import fast
 from vitlab.steps import UNSEEN, Steps
@@ -155,7 +154,7 @@ class MultiHeadSelfAttention(nn.Module):
         """
         Q, K, V = self._queries_keys_values(Z, context, steps)
         if fast.is_on(steps):
-            heads = F.scaled_dot_product_attention(Q, K, V)  # (B, h, n, d_h), n x m never stored
+            heads = fast.attention(Q, K, V)  # (B, h, n, d_h), n x m never stored
         else:
             scores = steps["scores"] = attention_scores(Q, K)  # (B, h, n, m)
             weights = steps["weights"] = attention_weights(scores)  # (B, h, n, m)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vitlab import fast
 from vitlab.embeddings import Embeddings, assemble_sequence, embed_patches
@@ -126,7 +127,8 @@ class ViT(PublishedModel):
 
         z_0 = Embeddings(x),    z_L = Encoder(z_0),    y = MLP(z_L^0)
 
-    Set `model.encoder.gradient_checkpointing = True` to train with less memory and more time.
+    Set `model.encoder.gradient_checkpointing = True` to train with less memory and more time, or
+    `model.patch_dropout = 0.5` to train on another half of the patches of each image in every step.
 
     Names of published sizes: "ViT-B/16" and the like (sizes Ti, S, B, L, H; patches 14, 16, 32), or "DINO-S/8",
     "DINO-S/16", "DINO-B/8", "DINO-B/16", which have no head.
@@ -163,6 +165,7 @@ class ViT(PublishedModel):
             drop_path=config.drop_path,
             eps=config.eps,
         )
+        self.patch_dropout = 0.0
         self.pooler = nn.Linear(config.d, config.d) if config.pooler else None
         self.head = nn.Linear(config.d, config.num_classes) if config.num_classes else None
         for part in (self.encoder, self.pooler, self.head):  # E and x_class stay as small as E_pos: none hides another
@@ -174,7 +177,7 @@ class ViT(PublishedModel):
         if self.config.pool == "mean":
             return self.classify(self.tokens(images, steps)[:, 1:].mean(dim=1))
         if fast.is_on(steps):
-            return self.classify(class_token(self.encoder, self.embeddings(images)))
+            return self.classify(class_token(self.encoder, self._sequence(images)))
         return self.classify(self.tokens(images, steps)[:, 0])
 
     def classify(self, y: Tensor) -> Tensor:
@@ -185,7 +188,7 @@ class ViT(PublishedModel):
 
     def tokens(self, images: Tensor, steps: Steps = UNSEEN) -> Tensor:
         """z_L, normalized, the class token first: (B, C, H, W) -> (B, n+1, d)."""
-        z_0 = steps["z_0"] = self.embeddings(images)
+        z_0 = steps["z_0"] = self._sequence(images)
         z_L = steps["z_L"] = self.encoder(z_0, steps)
         return z_L
 
@@ -194,3 +197,26 @@ class ViT(PublishedModel):
         steps = Steps()
         self.tokens(images, steps)
         return [steps[f"block_{number}"]["weights"] for number in range(1, self.config.depth + 1)]
+
+    def _sequence(self, images: Tensor) -> Tensor:
+        """z_0, in training without the patches that are left out: (B, C, H, W) -> (B, n+1, d)."""
+        z_0 = self.embeddings(images)
+        return leave_out_patches(z_0, self.patch_dropout) if self.training and self.patch_dropout else z_0
+
+
+def leave_out_patches(Z: Tensor, share: float) -> Tensor:
+    """Keep the class token and a random part of the patches, another one for each image; for training.
+
+    Args:
+        Z: (B, n+1, d), with the positions, so that a patch that stays keeps its place.
+        share: of the n patches, that is left out.
+
+    Returns:
+        (B, k+1, d), where k is n (1 - share), rounded, in a random order.
+
+    Source: Liu et al., "PatchDropout: Economizing Vision Transformers Using Patch Dropout", 2023.
+    """
+    B, n, d = Z.shape[0], Z.shape[1] - 1, Z.shape[2]
+    order = torch.rand(B, n, device=Z.device).argsort(dim=1)
+    kept = F.pad(1 + order[:, : round(n * (1 - share))], (1, 0))  # (B, k+1), the class token's 0 first
+    return Z.gather(1, kept[:, :, None].expand(-1, -1, d))

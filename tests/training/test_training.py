@@ -171,6 +171,34 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
     assert one[-1]["test_accuracy"] == pytest.approx(two[-1]["test_accuracy"], abs=0.01)
 
 
+def test_without_biases_in_attention_they_are_zeros_in_the_file_and_nothing_else_stays(tmp_path):
+    recipe = small_segmentation(attention_biases=False)
+    first = dict(build_model(recipe, load(**recipe.data)).named_parameters())
+    train(recipe, tmp_path)
+    trained = load_file(tmp_path / "checkpoint.safetensors")
+    for name, parameter in first.items():
+        of_attention = name.endswith(("query.bias", "key.bias", "value.bias", "output.bias"))
+        assert parameter.requires_grad != of_attention
+        assert torch.equal(trained[f"model.{name}"], parameter) == of_attention, name
+        assert not of_attention or not parameter.any()
+
+
+def test_what_only_a_vit_can_do_is_not_asked_of_another():
+    recipe = small_segmentation(first_weights="neighbours")
+    with pytest.raises(TrainingError, match="is for a ViT"):
+        build_model(recipe, load(**recipe.data))
+
+
+def test_a_processor_trains_in_bfloat16_on_a_part_of_the_patches_where_the_recipe_says_so(tmp_path):
+    recipe = tiny(tmp_path, steps=100, drop_path=0.0)
+    usual = train(recipe, tmp_path / "usual")
+    changed = train(replace(recipe, bf16=True, patch_dropout=0.5), tmp_path / "changed")
+    losses = [[line["loss"] for line in read_log(tmp_path / name)] for name in ("usual", "changed")]
+    assert losses[0] != losses[1] and losses[1][-1] < losses[1][0] * 0.8
+    assert changed["test_accuracy"] > 0.2 and usual["test_accuracy"] > 0.2  # by chance it would be 0.1
+    assert load_file(tmp_path / "changed" / "checkpoint.safetensors")["model.head.weight"].dtype == torch.float32
+
+
 def test_an_epoch_takes_every_image_once():
     recipe = Recipe("r", {}, {}, steps=10, batch_size=100, lr=1.0)
     dataset = load("digits")
@@ -337,6 +365,8 @@ def test_a_full_disk_is_explained_and_keeps_the_checkpoint(tmp_path, monkeypatch
         ('kind = "ViT"', "", r"\[model\] of .* has no 'kind'"),
         ("num_heads = 2", "num_heads = 3", "makes no ViT: d = 16 is not a multiple of num_heads = 3"),
         ("num_heads = 2", "heads = 2", "has an entry 'heads' that nobody reads: did you mean 'num_heads'"),
+        ("evaluations = 2", "patch_dropout = 1.0", "patch_dropout is 1.0, but it must be"),
+        ("evaluations = 2", 'first_weights = "zero"', "must be 'random' or 'neighbours'"),
         ("crop_padding = 1", "croppadding = 1", "did you mean 'crop_padding'"),
         (
             'kind = "ViT"',

@@ -4,6 +4,7 @@ Where a topic's module has another path, its `forward` hands over to a function 
 parameters, and the function gives the same numbers and the same gradients:
 
     products         matrix products and convolutions by oneDNN, GELU in the same pass
+    attention        the fused form, and the plain one where that is faster
     ffn              the FFN, and the Mix-FFN without its wide tensors in memory
     class_token      the last encoder block for the one token that a classifier reads
     upsampling       bilinear upsampling as two small matrices; bands of rows that fit a processor's cache
@@ -15,6 +16,7 @@ parameters, and the function gives the same numbers and the same gradients:
 """
 
 from vitlab.fast.argmax import upsampled_argmax
+from vitlab.fast.attention import attention
 from vitlab.fast.cross_entropy import upsampled_cross_entropy
 from vitlab.fast.decoder import all_mlp_decoder
 from vitlab.fast.ffn import feed_forward, mix_feed_forward
@@ -24,6 +26,7 @@ from vitlab.fast.switch import is_on, off
 __all__ = [
     "Linear",
     "all_mlp_decoder",
+    "attention",
     "feed_forward",
     "is_on",
     "linear",

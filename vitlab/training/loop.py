@@ -90,9 +90,13 @@ def _train(recipe: Recipe, folder: Path, accelerator: Accelerator, checkpoint_se
     def prepare(images: Tensor) -> Tensor:
         return normalization(images.float() / 255)
 
+    on_processor = torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16 and device.type == "cpu")
+
     def loss_on(model: nn.Module, step: int) -> Tensor:
         images, targets = batches(step)
-        return loss_of(model(normalization(images), **small), targets, accelerator)
+        with on_processor:
+            outputs = model(normalization(images), **small)
+        return loss_of(outputs, targets, accelerator)
 
     model = build_model(recipe, dataset).to(device)
     if processes > 1 and device.type == "cuda":
@@ -126,6 +130,8 @@ def _train(recipe: Recipe, folder: Path, accelerator: Accelerator, checkpoint_se
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * factor
 
+            if recipe.patch_dropout:
+                model.patch_dropout = recipe.patch_dropout * (1 - step / recipe.steps)
             loss = loss_on(forward, step)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -158,7 +164,7 @@ def _train(recipe: Recipe, folder: Path, accelerator: Accelerator, checkpoint_se
 
 
 def mixed_precision() -> str:
-    """bfloat16 where the GPU computes with it itself, else float16; float32 on a processor."""
+    """bfloat16 where the GPU computes with it itself, else float16; float32 on a processor (but see `Recipe.bf16`)."""
     if parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available():  # the flag is accelerate's --cpu
         return "no"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"

@@ -37,6 +37,8 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     layer = 0  # 0 for what comes before the first block
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         layer = next((i for i, block in enumerate(blocks, start=1) if name.startswith(block)), layer)
         if name.startswith(HEADS):
             peak_lr = recipe.lr * recipe.head_lr_factor

@@ -19,7 +19,9 @@ from vitlab.pretrained.forms import FORMS
 from vitlab.pretrained.predictor import KINDS as PUBLISHED_KINDS
 from vitlab.segmentation.unet import UNet
 from vitlab.training.augment import ImageAugmentation, MaskAugmentation
+from vitlab.training.first_weights import leave_out_attention_biases, look_at_neighbours
 from vitlab.validation import FileName, Limits, Many, NotNegative, Positive, Rate, Seed, read_table, validated
+from vitlab.vit import ViT
 
 RECIPES = Path(__file__).parent / "recipes"
 KINDS = PUBLISHED_KINDS | {"UNet": UNet}
@@ -54,6 +56,11 @@ class Recipe:
         clip: the greatest norm of the gradient.
         augmentation: the settings of `ImageAugmentation` or, for a segmentation, `MaskAugmentation`.
         evaluations: how often, in equal steps, the test images are looked at.
+        first_weights: "random", as the layers are made, or "neighbours" for `look_at_neighbours` (ViT).
+        attention_biases: whether attention has biases; without, they stay 0, as in the lecture.
+        patch_dropout: the share of its patches that an image lacks in the first step (ViT). It falls to 0 in a line: at
+            first many images are seen in part, at last each as a whole.
+        bf16: whether a processor computes in bfloat16 too. With AMX (Intel, from 2023) a step takes half the time.
         compile: whether torch.compile is used on a GPU; on a processor it never is.
         seed: decides the first weights, the order of the images and every augmentation.
     """
@@ -73,6 +80,10 @@ class Recipe:
     clip: Positive = 1.0
     augmentation: dict[str, Any] = field(default_factory=dict)
     evaluations: Many = 10
+    first_weights: Literal["random", "neighbours"] = "random"
+    attention_biases: bool = True
+    patch_dropout: Rate = 0.0
+    bf16: bool = False
     compile: bool = False
     seed: Seed = 0
 
@@ -193,7 +204,12 @@ def model_config(recipe: Recipe, with_masks: bool, num_classes: int) -> tuple[Be
         )
     if beginning.encoder_weights and beginning.kind != "SegFormer":
         raise TrainingError(f"{where}: encoder_weights are for a SegFormer; a {beginning.kind} takes pretrained.")
+    for name, usual in (("first_weights", "random"), ("patch_dropout", 0)):
+        if getattr(recipe, name) != usual and kind is not ViT:
+            raise TrainingError(f"{where}: {name} = {getattr(recipe, name)!r} is for a ViT.")
     if beginning.pretrained:
+        if recipe.first_weights != "random":
+            raise TrainingError(f"{where}: the pretrained weights are the first ones: leave first_weights out.")
         if numbers or beginning.size:
             raise TrainingError(f"{where}: the pretrained weights decide {[*numbers, 'size'][0]}: leave it out.")
         return beginning, None
@@ -208,7 +224,7 @@ def model_config(recipe: Recipe, with_masks: bool, num_classes: int) -> tuple[Be
     config = validated(kind.Config, numbers | {"num_classes": num_classes}, where, TrainingError)
     try:
         with torch.device("meta"):  # the model without its memory
-            parameters = sum(parameter.numel() for parameter in kind(config).parameters())
+            parameters = sum(parameter.numel() for parameter in _new_model(kind, config, recipe).parameters())
     except ValueError as error:
         raise TrainingError(f"{where} makes no {beginning.kind}: {error}") from error
     if 4 * COPIES * parameters > memory():
@@ -216,6 +232,13 @@ def model_config(recipe: Recipe, with_masks: bool, num_classes: int) -> tuple[Be
     if beginning.kind in FORMS:
         FORMS[beginning.kind].write_config(asdict(config))  # what cannot be saved at the end shall fail now
     return beginning, config
+
+
+def _new_model(kind: type[nn.Module], config: Any, recipe: Recipe) -> nn.Module:
+    model = kind(config)
+    if recipe.first_weights == "neighbours":
+        look_at_neighbours(model)
+    return model
 
 
 def build_model(recipe: Recipe, dataset: Dataset) -> nn.Module:
@@ -231,9 +254,11 @@ def build_model(recipe: Recipe, dataset: Dataset) -> nn.Module:
     if beginning.pretrained:
         model = kind.from_pretrained(beginning.pretrained, num_classes=len(dataset.classes))
     else:
-        model = kind(config)
+        model = _new_model(kind, config, recipe)
     if beginning.encoder_weights:
         load_pretrained(model.encoder, beginning.encoder_weights, with_head=False)
+    if not recipe.attention_biases:
+        leave_out_attention_biases(model)
     return model.train()
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from statistics import mean as mean_of
 from statistics import stdev
@@ -60,11 +60,13 @@ def same_run(folder: Path, before: dict[str, Any], recipe: Recipe) -> None:
     Raises:
         TrainingError: if they differ.
     """
+    usual = {f.name: f.default for f in fields(Recipe)}  # for entries that did not exist yet when the run began
     for name, value in as_content(recipe).items():
-        if before.get(name) != value:
+        was = before.get(name, usual[name])
+        if was != value:
             raise TrainingError(
-                f"{folder} holds a run with {name} = {before.get(name)!r}, but now it is {value!r}: choose another "
-                f"folder with --out, or delete this one."
+                f"{folder} holds a run with {name} = {was!r}, but now it is {value!r}: choose another folder with "
+                f"--out, or delete this one."
             )
 
 
