@@ -30,7 +30,7 @@ from vitlab.training.log import read_log
 from vitlab.training.loop import loss_of
 from vitlab.training.model_card import card
 from vitlab.training.optimization import learning_rate_factor, parameter_groups, update_average
-from vitlab.training.recipe import augmentation_of, build_model
+from vitlab.training.recipe import as_content, augmentation_of, build_model
 
 # A ViT that is too small to be good and takes a second, with everything that draws random numbers.
 TINY = """
@@ -181,6 +181,13 @@ def test_without_biases_in_attention_they_are_zeros_in_the_file_and_nothing_else
         assert parameter.requires_grad != of_attention
         assert torch.equal(trained[f"model.{name}"], parameter) == of_attention, name
         assert not of_attention or not parameter.any()
+
+
+def test_a_model_is_built_without_a_change_to_its_recipe():
+    recipe = small_segmentation()
+    before = as_content(recipe)
+    build_model(recipe, load(**recipe.data))
+    assert as_content(recipe) == before  # a run that was begun with it goes on with it
 
 
 def test_what_only_a_vit_can_do_is_not_asked_of_another():

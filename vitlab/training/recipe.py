@@ -220,7 +220,7 @@ def model_config(recipe: Recipe, with_masks: bool, num_classes: int) -> tuple[Be
             raise TrainingError(f"{where}: there is no size {beginning.size!r}; these exist: {known}.")
         numbers = asdict(sizes[beginning.size]) | numbers
     if isinstance(numbers.get("encoder"), dict):
-        numbers["encoder"] |= {"num_classes": 0}
+        numbers["encoder"] = numbers["encoder"] | {"num_classes": 0}
     config = validated(kind.Config, numbers | {"num_classes": num_classes}, where, TrainingError)
     try:
         with torch.device("meta"):  # the model without its memory
