@@ -31,6 +31,7 @@ from vitlab.training.loop import loss_of
 from vitlab.training.model_card import card
 from vitlab.training.optimization import learning_rate_factor, parameter_groups, update_average
 from vitlab.training.recipe import as_content, augmentation_of, build_model
+from vitlab.training.run import same_run
 
 # A ViT that is too small to be good and takes a second, with everything that draws random numbers.
 TINY = """
@@ -181,6 +182,15 @@ def test_without_biases_in_attention_they_are_zeros_in_the_file_and_nothing_else
         assert parameter.requires_grad != of_attention
         assert torch.equal(trained[f"model.{name}"], parameter) == of_attention, name
         assert not of_attention or not parameter.any()
+
+
+def test_a_run_goes_on_although_recipes_have_more_entries_by_now(tmp_path):
+    recipe = tiny(tmp_path)
+    before = as_content(recipe)
+    del before["bf16"]
+    same_run(tmp_path, before, recipe)
+    with pytest.raises(TrainingError, match="holds a run with bf16 = False, but now it is True"):
+        same_run(tmp_path, before, replace(recipe, bf16=True))
 
 
 def test_a_model_is_built_without_a_change_to_its_recipe():

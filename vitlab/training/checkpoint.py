@@ -47,7 +47,7 @@ def save_state(
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     for name, parameter in model.named_parameters():
-        for key, tensor in optimizer.state[parameter].items():
+        for key, tensor in optimizer.state.get(parameter, {}).items():  # none before step 1, nor for what stays fixed
             tensors[f"optimizer.{key}.{name}"] = tensor
     text = json.dumps(meta, allow_nan=False)
     with written_whole(folder / FILE) as draft:
@@ -75,7 +75,9 @@ def read_state(folder: Path) -> tuple[dict[str, Any], Callable]:
         device = next(model.parameters()).device
         for name, parameter in model.named_parameters():
             moments = {key: tensors.get(f"optimizer.{key}.{name}") for key in MOMENTS}
-            optimizer.state[parameter] |= {key: t.to(device) for key, t in moments.items() if t is not None}
+            moments = {key: moment.to(device) for key, moment in moments.items() if moment is not None}
+            if moments:
+                optimizer.state[parameter] |= moments
 
     return json.loads(text), restore
 
