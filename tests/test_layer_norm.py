@@ -1,9 +1,11 @@
-"""Layer normalization: the lecture's four steps against PyTorch's."""
+"""Layer normalization: the lecture's four steps against PyTorch's, and every right way to write the exercise."""
 
+import pytest
 import torch
 from support.parity import assert_forms_agree
 from torch.nn import functional as F
 
+from vitlab import checks
 from vitlab.layer_norm import LayerNorm, layer_norm, normalize_tokens
 
 
@@ -30,3 +32,88 @@ def test_the_module_s_two_forms_agree_in_value_and_gradient():
 def test_normalized_tokens_are_those_before_scale_and_shift():
     x = 5 + 3 * torch.randn(2, 5, 12, dtype=torch.float64)
     torch.testing.assert_close(normalize_tokens(x, 0.1), F.layer_norm(x, (12,), eps=0.1))
+
+
+def test_nothing_else_in_the_batch_changes_a_token():
+    x, gamma, beta = torch.randn(3, 5, 12), torch.randn(12), torch.randn(12)
+    together = layer_norm(x, gamma, beta, 1e-6)
+    for b in range(3):
+        for t in range(5):
+            torch.testing.assert_close(layer_norm(x[b : b + 1, t : t + 1], gamma, beta, 1e-6)[0, 0], together[b, t])
+
+
+# ---- Right answers, written in other ways: every one gets full marks.
+
+
+def tokens_with_loops(x, eps):
+    def token(t):
+        mu = sum(t) / len(t)
+        variance = sum((feature - mu) ** 2 for feature in t) / len(t)
+        return (t - mu) / (variance + eps) ** 0.5
+
+    return torch.stack([torch.stack([token(t) for t in image]) for image in x])
+
+
+def tokens_with_pytorch(x, eps):
+    return F.layer_norm(x, (x.shape[-1],), eps=eps)
+
+
+def tokens_with_var_mean(x, eps):
+    variance, mu = torch.var_mean(x, dim=2, correction=0, keepdim=True)
+    return (x - mu) * torch.rsqrt(variance + eps)
+
+
+def tokens_with_the_mean_square(x, eps):
+    mu = x.mean(-1, keepdim=True)
+    return (x - mu) / ((x * x).mean(-1, keepdim=True) - mu * mu + eps).sqrt()
+
+
+def tokens_in_float64(x, eps):
+    return normalize_tokens(x.double(), eps).to(x.dtype)
+
+
+def tokens_as_groups(x, eps):
+    return F.group_norm(x.flatten(0, 1), 1, eps=eps).reshape(x.shape)
+
+
+def ln_with_loops(x, gamma, beta, eps):
+    x_hat = tokens_with_loops(x, eps)
+    return torch.stack([gamma[i] * x_hat[..., i] + beta[i] for i in range(len(gamma))], dim=-1)
+
+
+def ln_of_pytorch(x, gamma, beta, eps):
+    return F.layer_norm(x, gamma.shape, gamma, beta, eps)
+
+
+def ln_with_einsum(x, gamma, beta, eps):
+    return torch.einsum("bnd,d->bnd", tokens_with_var_mean(x, eps), gamma) + beta
+
+
+def ln_with_a_centring_matrix(x, gamma, beta, eps):
+    d = x.shape[-1]
+    centred = x @ (torch.eye(d, dtype=x.dtype) - 1 / d)
+    return torch.addcmul(beta, centred / ((centred**2).sum(-1, keepdim=True) / d + eps).sqrt(), gamma)
+
+
+def ln_in_float64(x, gamma, beta, eps):
+    return layer_norm(*(tensor.double() for tensor in (x, gamma, beta)), eps).to(x.dtype)
+
+
+def ln_with_a_diagonal(x, gamma, beta, eps):
+    return tokens_with_the_mean_square(x, eps) @ torch.diag(gamma) + beta
+
+
+CORRECT = {
+    "normalize_tokens": (tokens_with_loops, tokens_with_pytorch, tokens_with_var_mean, tokens_with_the_mean_square,
+                         tokens_in_float64, tokens_as_groups),
+    "layer_norm": (ln_with_loops, ln_of_pytorch, ln_with_einsum, ln_with_a_centring_matrix, ln_in_float64,
+                   ln_with_a_diagonal),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", range(6))
+def test_every_right_way_gets_full_marks(variant):
+    functions = {name: ways[variant] for name, ways in CORRECT.items()}
+    for seed in range(20):
+        report = checks.run("layer_norm", functions, seed)
+        assert report.passed, str(report)
