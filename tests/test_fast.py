@@ -86,7 +86,7 @@ def test_the_loss_is_the_same_with_and_without():
         torch.testing.assert_close(ours, plain)
 
 
-@pytest.mark.parametrize("name", MODULES.keys() - {"Linear", "AllMLPDecoder"})
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - {"Linear", "AllMLPDecoder"}))
 def test_asking_for_steps_changes_nothing_and_gives_those_of_the_slower_path(name):
     make, shapes = MODULES[name]
     module, inputs = perturb(make()), [torch.randn(shape) for shape in shapes]
