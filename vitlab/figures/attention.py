@@ -125,7 +125,7 @@ def show_attention(
     """
     pictures = len(maps) + (image is not None)
     lines, columns = -(-pictures // columns), min(columns, pictures)
-    axes = new_axes(lines, columns, height=lines * (6 / columns * grid[0] / grid[1] + 0.3) + 0.6)
+    axes = new_axes(lines, columns, height=lines * (6 / columns * grid[0] / grid[1] + 0.25) + 0.6)
     for ax in axes:
         ax.set_axis_off()
     cells = iter(axes)
