@@ -113,15 +113,21 @@ def show_weights(weights: dict[str, Tensor]) -> None:
 
 
 def show_attention(
-    maps: dict[str, tuple[int, Tensor]], grid: tuple[int, int], *, image: Tensor | None = None, columns: int = 4
+    maps: dict[str, tuple[int, Tensor]],
+    grid: tuple[int, int],
+    *,
+    image: Tensor | None = None,
+    columns: int = 4,
+    label: str = "weight",
 ) -> None:
-    """Draw what queries look at, as heat maps on one scale: white is 0. The query's patch is framed.
+    """Draw what queries look at, as heat maps on one scale: white is 0, red below. The query's patch is framed.
 
     Args:
-        maps: title -> (number of the query's patch, from 0; its row of attention weights, (n,)).
+        maps: title -> (number of the query's patch, from 0; its row of attention weights or scores, (n,)).
         grid: (rows, columns) of patches.
         image: (1, C, H, W), values in [0, 1]; drawn first if given.
         columns: how many stand beside each other.
+        label: what the numbers are.
     """
     pictures = len(maps) + (image is not None)
     lines, columns = -(-pictures // columns), min(columns, pictures)
@@ -134,15 +140,17 @@ def show_attention(
         paint(ax, image[0])
         for query in {query for query, _ in maps.values()}:
             _frame(ax, *divmod(query, grid[1]), image.shape[-1] // grid[1])
-    largest = max(row.max() for _, row in maps.values())
+    signed = any(bool((row < 0).any()) for _, row in maps.values())
+    largest = max(row.abs().max() for _, row in maps.values())
+    scale = {"cmap": "RdBu", "vmin": -largest} if signed else {"cmap": "Blues", "vmin": 0}
     for ax, (title, (query, row)) in zip(cells, maps.items(), strict=False):
-        picture = ax.imshow(row.reshape(grid).numpy(), cmap="Blues", vmin=0, vmax=largest)
+        picture = ax.imshow(row.reshape(grid).numpy(), **scale, vmax=largest)
         ax.set_title(title, fontsize=10)
         _frame(ax, *divmod(query, grid[1]), 1, -0.5)
         outline = Rectangle((-0.5, -0.5), grid[1], grid[0], fill=False, ec="grey", lw=0.5, clip_on=False)
         ax.add_patch(outline)
     bar = ax.figure.colorbar(picture, ax=axes, location="bottom", shrink=0.6, aspect=40, ticks=MaxNLocator(5))
-    bar.set_label("weight", fontsize=10)
+    bar.set_label(label, fontsize=10)
     bar.ax.tick_params(labelsize=9)
 
 
