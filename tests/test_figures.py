@@ -17,7 +17,7 @@ from sklearn.datasets import load_sample_image
 matplotlib.use("Agg")
 
 from vitlab.figures import look_at_it, show_images, to_svg
-from vitlab.figures.attention import describe_patches, show_attention
+from vitlab.figures.attention import show_attention, show_columns, show_matrices
 from vitlab.figures.embeddings import show_patch_grid
 
 
@@ -31,36 +31,6 @@ def photograph() -> torch.Tensor:
     return torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(0))  # 2 x 3 patches of 4 pixels
 
 
-def test_each_group_of_a_description_has_length_one():
-    lengths = describe_patches(photograph(), patch_size=4).unflatten(-1, (3, 8)).norm(dim=-1)
-    torch.testing.assert_close(lengths, torch.ones(1, 6, 3))
-
-
-def test_colour_group_finds_the_patch_of_the_same_colour():
-    image = torch.zeros(1, 3, 4, 16)  # four patches: red, blue, red, green
-    for i, channel in enumerate((0, 2, 0, 1)):
-        image[:, channel, :, 4 * i : 4 * i + 4] = 1
-    colour = describe_patches(image, patch_size=4)[0, :, :8]
-    similarity = colour @ colour.T
-    torch.testing.assert_close(similarity[0, 2], torch.tensor(1.0))
-    assert similarity[0, 1] < 0 and similarity[0, 3] < 0
-
-
-def test_texture_group_tells_directions_apart():
-    image = torch.full((1, 3, 4, 12), 0.5)  # three patches: upright stripes, level stripes, upright stripes
-    image[..., 0:4:2] = 0
-    image[..., ::2, 4:8] = 0
-    image[..., 8:12:2] = 0
-    texture = describe_patches(image, patch_size=4)[0, :, 8:16]
-    assert texture[0] @ texture[2] > 0.5 > texture[0] @ texture[1]
-
-
-def test_position_group_falls_off_with_distance():
-    position = describe_patches(torch.rand(1, 3, 4, 40), patch_size=4)[0, :, 16:]
-    similarity = position[0] @ position.T
-    assert (similarity.diff() < 0).all()
-
-
 def test_patch_grid_leaves_the_patches_whole():
     image = photograph()
     show_patch_grid(image, patch_size=4, gap=2)
@@ -69,12 +39,31 @@ def test_patch_grid_leaves_the_patches_whole():
     assert (drawn[4:6] == 1).all() and (drawn[:, 4:6] == 1).all()
 
 
-def test_attention_is_brightest_where_the_weight_is_largest():
-    weights = torch.tensor([0.1, 0.1, 0.1, 0.1, 0.5, 0.1])
-    show_attention(torch.ones(1, 3, 8, 12), {"": weights}, patch_size=4, query=0)
-    drawn = torch.as_tensor(plt.gcf().axes[0].images[0].get_array())
-    assert (drawn[4:8, 4:8] == 1).all()
-    assert drawn[0:4].max() < 0.5
+def test_attention_maps_share_one_scale_that_begins_at_zero():
+    even, sharp = torch.full((6,), 1 / 6), torch.tensor([0.0, 0.0, 0.9, 0.1, 0.0, 0.0])
+    show_attention({"even": (0, even), "sharp": (2, sharp)}, (2, 3), image=photograph())
+    picture, *maps = (ax.images[0] for ax in plt.gcf().axes[:3])
+    torch.testing.assert_close(torch.as_tensor(picture.get_array()), photograph()[0].permute(1, 2, 0))
+    assert [drawn.get_clim() for drawn in maps] == [(0, pytest.approx(0.9))] * 2
+    assert torch.equal(torch.as_tensor(maps[1].get_array()), sharp.reshape(2, 3))
+    query = plt.gcf().axes[2].patches[-2]  # its frame; the last one is the outline of the map
+    assert (query.get_xy(), query.get_width()) == ((1.5, -0.5), 1)
+
+
+def test_matrices_share_one_scale_in_which_zero_is_white():
+    show_matrices({"A": torch.tensor([[1.0, -2.0]]), "B": torch.tensor([[0.0]])}, rows=["row"])
+    drawn = [ax.images[0] for ax in plt.gcf().axes]
+    assert [image.get_clim() for image in drawn] == [(-2, 2)] * 2
+    assert min(drawn[1].to_rgba(drawn[1].get_array())[0, 0]) > 0.95
+
+
+def test_numbers_have_the_colour_of_their_head_and_as_many_digits_as_they_need():
+    heads = torch.tensor([[0, 1, -1]])
+    show_columns({"whole": (torch.tensor([[11, 12, 13]]), heads), "not": (torch.tensor([[1.0, 0.5, 0.25]]), heads)})
+    whole, fractions = plt.gcf().axes
+    assert [text.get_text() for text in whole.texts] == ["11", "12", "13"]
+    assert [text.get_text() for text in fractions.texts] == ["1.00", "0.50", "0.25"]
+    assert len({patch.get_facecolor() for patch in whole.patches}) == 3
 
 
 def test_a_result_that_cannot_be_drawn_gets_a_sentence(capsys):

@@ -162,9 +162,23 @@ def test_search_finds_a_page(visit, address):
 
 
 @pytest.mark.parametrize("path", PAGES)
+def test_a_figure_leaves_room_for_its_text(visit, path):
+    with visit(path) as page:
+        for image in page.locator("article img").all():
+            assert image.bounding_box()["height"] <= 400, image.get_attribute("alt")
+
+
+@pytest.mark.parametrize("path", PAGES)
 def test_narrow_screen_needs_no_sideways_scrolling(visit, path):
     with visit(path, viewport={"width": 360, "height": 700}) as page:
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_numbered_formula_fits_on_a_telephone(visit, path):
+    with visit(path, viewport=NARROW) as page:
+        for formula in page.locator("div.math:has(.eqno) mjx-container").all():
+            assert formula.evaluate("element => element.scrollWidth - element.clientWidth") <= 1, formula.inner_text()
 
 
 @pytest.mark.parametrize("path", ALL_PAGES)

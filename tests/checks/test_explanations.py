@@ -210,6 +210,18 @@ def test_the_smallest_failing_case_can_be_copied_into_a_cell():
     assert any(step.startswith("products = torch.tensor(") for step in result.example.steps)
 
 
+def test_a_name_that_the_student_has_not_written_is_said_to_be_a_right_solution_s():
+    def assemble_sequence(patch_embeddings, class_embedding, position_embedding):
+        B, _, d = patch_embeddings.shape
+        sequence = torch.cat([class_embedding.expand(B, 1, d), patch_embeddings], dim=1)
+        return sequence * math.sqrt(d) + position_embedding
+
+    for text in (str(report := checks.check(assemble_sequence)), report._repr_html_()):
+        assert "is multiplied by √d" in text and "is a step of a right solution" in text
+        assert "# a right solution has on the way:" in text and "#     sequence = torch.tensor(" in text
+    assert "right solution" not in str(checks.check(patchify))  # which is right
+
+
 def test_the_step_whose_numbers_the_result_has_is_named():
     def product_only(Q, K, V):
         return Q @ K.mT if V.shape[-1] != K.shape[1] else attention(Q, K, V)

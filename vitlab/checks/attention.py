@@ -114,6 +114,19 @@ def _(Q, K):
     return (Q[:, :, None] - K[:, None]).abs().sum(dim=-1)
 
 
+CUT_OFF = "Large numbers are cut off (clamp), so that they become equal: "
+
+
+def _cut_off_scores(limit: int) -> None:
+    @scores.misconception(CUT_OFF + "scores may be as large as they come out.")
+    def _(Q, K):
+        return attention_scores(Q, K).clamp(-limit, limit)
+
+
+for limit in (20, 50, 100):
+    _cut_off_scores(limit)
+
+
 # ---- attention_weights
 
 
@@ -220,12 +233,18 @@ def _(A):
     return A.abs() / A.abs().sum(dim=-1, keepdim=True)
 
 
-@weights.misconception(
-    "Scores above 20 are cut off, so that larger ones become equal: subtract the row's largest score instead."
-)
-def _(A):
-    exponentials = torch.exp(A.clamp(max=20))
-    return exponentials / exponentials.sum(dim=-1, keepdim=True)
+def _cut_off_weights(limit: int) -> None:
+    @weights.misconception(CUT_OFF + "subtract the row's largest score instead.")
+    def _(A):
+        return A.clamp(-limit, limit).softmax(dim=-1)
+
+    @weights.misconception(CUT_OFF + "subtract the row's largest score instead.")
+    def _(A):
+        return A.clamp(max=limit).softmax(dim=-1)
+
+
+for limit in (20, 50, 80):
+    _cut_off_weights(limit)
 
 
 @weights.misconception(

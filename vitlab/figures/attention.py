@@ -1,84 +1,87 @@
-"""The figures of the chapter on attention."""
-
-import math
+"""The figures of the chapter and the exercise on attention."""
 
 import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
-from torch.nn import functional as F
 
-from vitlab.embeddings import patch_grid, patchify
 from vitlab.figures import BLUE, ORANGE, new_axes, paint
 
 
-def describe_patches(image: Tensor, patch_size: int) -> Tensor:
-    """Tokens made by hand: what three simple measurements say about each patch.
-
-    Columns 0 ... 7 hold colour, 8 ... 15 texture, 16 ... 23 position. Each group of eight has length 1 in every token,
-    so that the dot product of two tokens' groups is their cosine similarity.
-
-    - colour: the share of the eight corners of the colour cube (black, blue, ..., white) in the patch, after its
-      colours were made three times as vivid;
-    - texture: how strong the edges are in eight directions;
-    - position: sines and cosines of the row and the column, two frequencies each.
+def show_places(image: Tensor, patch_size: int, places: dict[str, tuple[int, int]]) -> None:
+    """Draw an image with a frame around some of its patches, and their names.
 
     Args:
-        image: (1, 3, H, W), values in [0, 1].
+        image: (1, C, H, W), values in [0, 1].
         patch_size: P.
-
-    Returns:
-        (1, n, 24).
+        places: name -> (row, column) of its patch.
     """
-    rows, columns = patch_grid(image, patch_size)
-
-    grey = image.mean(dim=1, keepdim=True)  # (1, 1, H, W)
-    vivid = (grey + 3 * (image - grey)).clamp(0, 1)[:, None]  # (1, 1, 3, H, W)
-    at_corner = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)  # (8, 3), the corners of the colour cube
-    at_corner = at_corner[:, :, None, None]
-    shares = (vivid * at_corner + (1 - vivid) * (1 - at_corner)).prod(dim=2)  # (1, 8, H, W), summing to 1 in each pixel
-    colour = patchify(shares, patch_size).unflatten(-1, (-1, 8)).mean(dim=-2)  # (1, n, 8)
-
-    dy, dx = torch.gradient(grey[:, 0], dim=(1, 2))
-    angles = torch.arange(8) * math.pi / 8
-    edges = (
-        dx[:, None] * angles.cos()[:, None, None] + dy[:, None] * angles.sin()[:, None, None]
-    ).abs()  # (1, 8, H, W)
-    texture = patchify(edges, patch_size).unflatten(-1, (-1, 8)).mean(dim=-2)  # (1, n, 8)
-
-    def waves(steps: int) -> Tensor:
-        phases = torch.arange(steps)[:, None] * torch.tensor([0.1, 0.3])
-        return torch.cat([phases.sin(), phases.cos()], dim=1)  # (steps, 4)
-
-    of_row = waves(rows)[:, None].expand(rows, columns, 4)
-    of_column = waves(columns)[None].expand(rows, columns, 4)
-    position = torch.cat([of_row, of_column], dim=-1).reshape(1, rows * columns, 8)
-
-    centred = (colour - colour.mean(dim=1, keepdim=True), texture - texture.mean(dim=1, keepdim=True), position)
-    return torch.cat([F.normalize(group, dim=-1) for group in centred], dim=-1)  # (1, n, 24)
+    (ax,) = new_axes(height=6 * image.shape[-2] / image.shape[-1])
+    paint(ax, image[0])
+    for name, (row, column) in places.items():
+        _frame(ax, row, column, patch_size)
+        label = {"color": "white", "fontsize": 10, "bbox": {"color": "black", "pad": 1.5}}
+        ax.text((column + 1.4) * patch_size, (row + 0.5) * patch_size, name, va="center", **label)
 
 
-def show_matrices(matrices: dict[str, Tensor], *, rows: list[str], columns: dict[str, list[str]] | None = None) -> None:
-    """Draw matrices beside each other with their numbers in them.
+def show_matrices(
+    matrices: dict[str, Tensor],
+    *,
+    rows: list[str],
+    columns: dict[str, list[str]] | None = None,
+    followed: int | None = None,
+) -> None:
+    """Draw matrices beside each other with their numbers in them: blue above 0, red below, all on one scale.
 
     Args:
         matrices: title -> (number of rows, any).
         rows: a name for each row.
         columns: title -> a name for each column of that matrix.
+        followed: the row that gets a frame, from 0.
     """
     widths = [matrix.shape[1] for matrix in matrices.values()]
-    axes = new_axes(1, len(matrices), height=0.7 + 3.4 * len(rows) / sum(widths), width_ratios=widths)
+    axes = new_axes(1, len(matrices), height=0.7 + min(0.4, 3.4 / sum(widths)) * len(rows), width_ratios=widths)
+    largest = max(matrix.abs().max() for matrix in matrices.values())
     for ax, (title, matrix) in zip(axes, matrices.items(), strict=True):
-        ax.imshow(matrix.numpy(), cmap="Blues", aspect="auto")
-        threshold = 0.4 * matrix.min() + 0.6 * matrix.max()
+        ax.imshow(matrix.numpy(), cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto")
         for y, x in torch.cartesian_prod(*map(torch.arange, matrix.shape)):
-            colour = "white" if matrix[y, x] > threshold else "black"
-            number = f"{matrix[y, x]:.2f}" if matrix.is_floating_point() else str(matrix[y, x].item())
-            ax.text(x, y, number, ha="center", va="center", fontsize=10, color=colour)
+            colour = "white" if matrix[y, x].abs() > 0.6 * largest else "black"
+            ax.text(x, y, f"{matrix[y, x]:.2f}", ha="center", va="center", fontsize=9, color=colour)
         names = (columns or {}).get(title, [])
-        ax.set_xticks(range(len(names)), names, fontsize=10)
+        ax.set_xticks(range(len(names)), names, fontsize=9)
         ax.set_yticks([])
         ax.tick_params(length=0)
         ax.set_title(title, fontsize=10)
+        if followed is not None:
+            frame = Rectangle((-0.5, followed - 0.5), matrix.shape[1], 1, fill=False, ec=ORANGE, lw=3, clip_on=False)
+            ax.add_patch(frame)
     axes[0].set_yticks(range(len(rows)), rows, fontsize=10)
+
+
+def show_columns(matrices: dict[str, tuple[Tensor, Tensor]], *, rows: list[str] | None = None) -> None:
+    """Draw matrices beside each other with their numbers in them, each number in the colour of its head.
+
+    Args:
+        matrices: title -> (the numbers, the head of each one from 0, or -1 for none), both of one shape.
+        rows: a name for each row of the first matrix.
+    """
+    colours = {-1: "#e6e6e6", 0: "#9ecae1", 1: "#fdae6b"}
+    widths = [numbers.shape[1] for numbers, _ in matrices.values()]
+    highest = max(len(numbers) for numbers, _ in matrices.values())
+    axes = new_axes(1, len(matrices), height=0.6 + 0.3 * highest, width_ratios=widths)
+    for ax, (title, (numbers, heads)) in zip(axes, matrices.items(), strict=True):
+        digits = _digits(numbers.double())
+        for y, x in torch.cartesian_prod(*map(torch.arange, numbers.shape)):
+            ax.add_patch(Rectangle((x, y), 1, 1, fc=colours[int(heads[y, x])], ec="white"))
+            number = f"{numbers[y, x]:.{digits}f}"
+            ax.text(x + 0.5, y + 0.5, number, ha="center", va="center", fontsize=9)
+        ax.set(xlim=(0, numbers.shape[1]), ylim=(highest, 0), xticks=[], yticks=[])
+        ax.set_title(title, fontsize=10)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+    if rows:
+        axes[0].set_yticks([y + 0.5 for y in range(len(rows))], rows, fontsize=10)
 
 
 def show_score_variance(d_k: list[int], unscaled: list[float], scaled: list[float]) -> None:
@@ -109,26 +112,55 @@ def show_weights(weights: dict[str, Tensor]) -> None:
         ax.set_xlabel("key", fontsize=10)
 
 
-def show_attention(image: Tensor, rows: dict[str, Tensor], patch_size: int, query: int) -> None:
-    """Draw what one query looks at: patches with a large weight shine, the others are dark; the query is framed.
+def show_attention(
+    maps: dict[str, tuple[int, Tensor]],
+    grid: tuple[int, int],
+    *,
+    image: Tensor | None = None,
+    columns: int = 4,
+    label: str = "weight",
+) -> None:
+    """Draw what queries look at, as heat maps on one scale: white is 0, red below. The query's patch is framed.
 
     Args:
-        image: (1, C, H, W), values in [0, 1].
-        rows: title -> (n,), the query's row of the attention weights. Each is divided by its largest weight.
-        patch_size: P.
-        query: number of the query's patch, from 0.
+        maps: title -> (number of the query's patch, from 0; its row of attention weights or scores, (n,)).
+        grid: (rows, columns) of patches.
+        image: (1, C, H, W), values in [0, 1]; drawn first if given.
+        columns: how many stand beside each other.
+        label: what the numbers are.
     """
-    grid = patch_grid(image, patch_size)
-    y, x = query // grid[1] * patch_size, query % grid[1] * patch_size
-    columns = 1 if len(rows) == 1 else 2
-    lines = -(-len(rows) // columns)
-    axes = new_axes(lines, columns, height=lines * (6 / columns * image.shape[-2] / image.shape[-1] + 0.25))
+    pictures = len(maps) + (image is not None)
+    lines, columns = -(-pictures // columns), min(columns, pictures)
+    axes = new_axes(lines, columns, height=lines * (6 / columns * grid[0] / grid[1] + 0.25) + 0.6)
     for ax in axes:
         ax.set_axis_off()
-    for ax, (title, row) in zip(axes, rows.items(), strict=False):
-        light = (row / row.max()).reshape(grid).repeat_interleave(patch_size, 0).repeat_interleave(patch_size, 1)
-        paint(ax, image[0] * (0.12 + 0.88 * light))
-        frame = [x, x + patch_size, x + patch_size, x, x], [y, y, y + patch_size, y + patch_size, y]
-        ax.plot(*frame, color="white", linewidth=3)
-        ax.plot(*frame, color=ORANGE, linewidth=1.5)
+    cells = iter(axes)
+    if image is not None:
+        ax = next(cells)
+        paint(ax, image[0])
+        for query in {query for query, _ in maps.values()}:
+            _frame(ax, *divmod(query, grid[1]), image.shape[-1] // grid[1])
+    signed = any(bool((row < 0).any()) for _, row in maps.values())
+    largest = max(row.abs().max() for _, row in maps.values())
+    scale = {"cmap": "RdBu", "vmin": -largest} if signed else {"cmap": "Blues", "vmin": 0}
+    for ax, (title, (query, row)) in zip(cells, maps.items(), strict=False):
+        picture = ax.imshow(row.reshape(grid).numpy(), **scale, vmax=largest)
         ax.set_title(title, fontsize=10)
+        _frame(ax, *divmod(query, grid[1]), 1, -0.5)
+        outline = Rectangle((-0.5, -0.5), grid[1], grid[0], fill=False, ec="grey", lw=0.5, clip_on=False)
+        ax.add_patch(outline)
+    bar = ax.figure.colorbar(picture, ax=axes, location="bottom", shrink=0.6, aspect=40, ticks=MaxNLocator(5))
+    bar.set_label(label, fontsize=10)
+    bar.ax.tick_params(labelsize=9)
+
+
+def _digits(numbers: Tensor) -> int:
+    """How many digits behind the point the numbers need, two at most."""
+    return next((k for k in (0, 1) if torch.allclose(numbers, numbers.round(decimals=k))), 2)
+
+
+def _frame(ax: Axes, row: int, column: int, side: float, start: float = 0) -> None:
+    """Frame the patch in a row and a column of patches of that side."""
+    corner = (start + column * side, start + row * side)
+    for colour, width in (("white", 2.6), (ORANGE, 1.3)):
+        ax.add_patch(Rectangle(corner, side, side, fill=False, ec=colour, lw=width))

@@ -1,6 +1,7 @@
 """The figures of the chapter on embeddings."""
 
 import torch
+from matplotlib.axes import Axes
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -91,48 +92,64 @@ def show_sequence(patches: Tensor, patch_size: int, shown: list[int]) -> None:
         ax.set_title(f"$x_p^{{{i}}}$", fontsize=11)
 
 
-def show_projection(E: Tensor, patch_embeddings: Tensor, grid: tuple[int, int], names: list[str]) -> None:
-    """Draw each column of E as a picture of a patch, and beside it what it measures over the image.
+def show_projection(E: Tensor, embedded: Tensor, grid: tuple[int, int], names: list[str]) -> None:
+    """Draw each column of E as a picture of a patch, and below it what it measures over the image: blue above 0.
 
     Args:
         E: (P²·3, d).
-        patch_embeddings: (1, n, d).
+        embedded: (1, n, d), the patch embeddings.
         grid: (rows, columns) of patches.
         names: a name for each of the d columns.
     """
-    P = int((E.shape[0] / 3) ** 0.5)
-    columns = unpatchify(E.T[None], P, (P, P * E.shape[1]))[0]  # (3, P, d·P): the columns side by side
-    features = patch_embeddings[0].T.reshape(-1, *grid)  # (d, rows, columns)
-    axes = new_axes(len(names), 2, height=1.95 * len(names), width_ratios=(1, 1.6))
+    maps = embedded[0].T.reshape(-1, *grid)  # (d, rows, columns)
+    axes = new_axes(2, len(names), height=2.9)
     for j, name in enumerate(names):
-        column = columns[:, :, j * P : (j + 1) * P]
-        paint(axes[2 * j], 0.5 + 0.5 * column / column.abs().max())  # grey where E is zero
-        axes[2 * j].set(xticks=[], yticks=[])
-        axes[2 * j].set_axis_on()  # the frame, for a column may be white
-        axes[2 * j].set_title(f"column {j + 1} of $E$: {name}", fontsize=10)
-        axes[2 * j + 1].imshow(features[j].numpy(), cmap="gray")
-        axes[2 * j + 1].set_axis_off()
-        axes[2 * j + 1].set_title(f"$z_p^i$, number {j + 1}", fontsize=10)
+        above, below = axes[j], axes[len(names) + j]
+        _paint_pattern(above, E[:, j])
+        above.set_title(f"column {j + 1}:\n{name}", fontsize=10)
+        largest = maps[j].abs().max()
+        below.imshow(maps[j].numpy(), cmap="RdBu", vmin=-largest, vmax=largest)
+        below.set_axis_off()
 
 
-def show_similarity(embeddings: dict[str, tuple[Tensor, tuple[int, int]]], places: list[tuple[float, float]]) -> None:
-    """Draw, for some places, the cosine similarity of their position embedding with every other one.
+def show_patterns(matrices: dict[str, Tensor]) -> None:
+    """Draw columns of projection matrices as pictures of patches, a line for each matrix.
 
     Args:
-        embeddings: title -> ((1+n, d) position embedding, its (rows, columns)).
-        places: where to look, as fractions of the height and the width of the image.
+        matrices: title -> (P²·3, any number of columns, the same for all).
     """
-    axes = iter(new_axes(len(embeddings), len(places), height=2.15 * len(embeddings) + 0.5))
-    for title, (position_embedding, (rows, columns)) in embeddings.items():
+    count = next(iter(matrices.values())).shape[1]
+    axes = new_axes(len(matrices), count, height=(6 / count + 0.1) * len(matrices))
+    for line, (title, E) in enumerate(matrices.items()):
+        for j in range(count):
+            _paint_pattern(axes[line * count + j], E[:, j])
+        axes[line * count].set_ylabel(title, fontsize=10)
+
+
+def _paint_pattern(ax: Axes, column: Tensor) -> None:
+    """Draw a column of E, (P²·3,), as a patch: grey where it is 0."""
+    P = round((len(column) / 3) ** 0.5)
+    picture = unpatchify(column[None, None], P, (P, P))[0]  # (3, P, P)
+    paint(ax, 0.5 + 0.5 * picture / picture.abs().max())
+    ax.set(xticks=[], yticks=[])
+    ax.set_axis_on()  # the frame, for a column may be white
+
+
+def show_similarity(maps: dict[str, tuple[Tensor, tuple[int, int]]], place: tuple[float, float]) -> None:
+    """Draw the cosine similarity of one place's position embedding with every other one: blue above 0, red below.
+
+    Args:
+        maps: title -> ((1+n, d) position embedding, its (rows, columns)).
+        place: where to look, as fractions of the height and the width of the image.
+    """
+    axes = new_axes(1, len(maps), height=6 / len(maps) + 0.9)
+    for ax, (title, (position_embedding, (rows, columns))) in zip(axes, maps.items(), strict=True):
         unit = F.normalize(position_embedding[1:], dim=1)  # (n, d), without the row of the class embedding
-        for place in places:
-            y, x = int(place[0] * rows), int(place[1] * columns)
-            ax = next(axes)
-            picture = ax.imshow(
-                (unit @ unit[y * columns + x]).reshape(rows, columns).numpy(), vmin=-1, vmax=1, cmap="viridis"
-            )
-            ax.plot(x, y, "x", color=ORANGE, markersize=7, markeredgewidth=2)
-            ax.set_title(f"{title}, row {y}, column {x}", fontsize=9)
-            ax.set_axis_off()
-    bar = ax.figure.colorbar(picture, ax=ax.figure.axes, location="bottom", shrink=0.6, aspect=40)
+        y, x = int(place[0] * rows), int(place[1] * columns)
+        similar = (unit @ unit[y * columns + x]).reshape(rows, columns)
+        picture = ax.imshow(similar.numpy(), vmin=-1, vmax=1, cmap="RdBu")
+        ax.plot(x, y, "x", color=ORANGE, markersize=7, markeredgewidth=2)
+        ax.set_title(title, fontsize=10)
+        ax.set_axis_off()
+    bar = ax.figure.colorbar(picture, ax=axes, location="bottom", shrink=0.6, aspect=40)
     bar.set_label("cosine similarity", fontsize=10)

@@ -17,39 +17,39 @@ def show_pipeline(image: Tensor, patch_size: int) -> None:
     """
     patches = patchify(image, patch_size)  # (1, n, P²·C)
     n = patches.shape[1]
-    (page,) = new_axes(height=7)
-    page.set(xlim=(0, 100), ylim=(116, 0))  # percent of the width, downwards
+    (page,) = new_axes(height=4.1)
+    page.set(xlim=(0, 100), ylim=(68, 0))  # percent of the width, downwards
     page.set_axis_off()
 
-    photograph = page.inset_axes((28, 0, 44, 26), transform=page.transData)
+    photograph = page.inset_axes((36.5, 0, 27, 16.2), transform=page.transData)
     paint(photograph, image[0])
     for line in range(patch_size, image.shape[-2], patch_size):
-        photograph.axhline(line - 0.5, color="white", linewidth=1.5)
+        photograph.axhline(line - 0.5, color="white", linewidth=1)
     for line in range(patch_size, image.shape[-1], patch_size):
-        photograph.axvline(line - 0.5, color="white", linewidth=1.5)
+        photograph.axvline(line - 0.5, color="white", linewidth=1)
 
-    _arrow(page, 50, 27, 33)
-    page.text(53, 31, "cut into patches; each becomes a token", fontsize=10)
+    _arrow(page, 50, 16.6, 21)
+    page.text(52, 19.8, "cut into patches; each becomes a token", fontsize=9)
     width = 100 / (n + 1)
-    _box(page, 0.4, 35, width - 0.8, 8, ORANGE, "class", fontsize=9)
+    _box(page, 0.4, 21.5, width - 0.8, 6, ORANGE, "class", fontsize=8)
     for i in range(1, n + 1):
-        token = page.inset_axes((i * width + 0.4, 35, width - 0.8, 8), transform=page.transData)
+        token = page.inset_axes((i * width + 0.4, 21.5, width - 0.8, 6), transform=page.transData)
         paint(token, unpatchify(patches[:, i - 1 : i], patch_size, (patch_size, patch_size))[0])
     for i in range(n + 1):
-        page.text((i + 0.5) * width, 47, str(i), ha="center", fontsize=10, color=GREEN)
-    page.text(0, 52.5, "class token in front", fontsize=10, color=ORANGE)
-    page.text(100, 52.5, "a position added to every token", fontsize=10, color=GREEN, ha="right")
+        page.text((i + 0.5) * width, 30, str(i), ha="center", fontsize=9, color=GREEN)
+    page.text(0, 34, "class token in front", fontsize=9, color=ORANGE)
+    page.text(100, 34, "a position added to every token", fontsize=9, color=GREEN, ha="right")
 
-    _arrow(page, 50, 54, 60)
+    _arrow(page, 50, 34.5, 39)
     steps = "attention: every token looks at every other one\nfeed-forward network: every token is transformed alone"
-    _box(page, 4, 61, 92, 20, BLUE, f"L encoder blocks, one after the other\n\n{steps}")
+    _box(page, 4, 39.5, 92, 13, BLUE, f"L encoder blocks, one after the other\n{steps}")
 
-    _arrow(page, 23, 82, 92)
-    page.text(26, 88, "the class token", fontsize=10)
-    _box(page, 2, 93, 44, 20, ORANGE, "Part I\n\nclassification head:\none class for the image")
-    _arrow(page, 73, 82, 92)
-    page.text(76, 88, "the patch tokens", fontsize=10)
-    _box(page, 54, 93, 44, 20, GREEN, "Part II\n\nsegmentation head:\na class for every pixel")
+    _arrow(page, 23, 53, 57.5)
+    page.text(25, 56, "the class token", fontsize=9)
+    _box(page, 2, 58, 44, 10, ORANGE, "Part I: classification head\none class for the image")
+    _arrow(page, 73, 53, 57.5)
+    page.text(75, 56, "the patch tokens", fontsize=9)
+    _box(page, 54, 58, 44, 10, GREEN, "Part II: segmentation head\na class for every pixel")
 
 
 def _box(page: Axes, x: float, y: float, width: float, height: float, colour: str, label: str, fontsize=10) -> None:

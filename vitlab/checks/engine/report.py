@@ -111,7 +111,11 @@ class Report:
 
 
 def _as_text(exercise: ExerciseResult) -> str:
-    lines = [f"{exercise.name}: {exercise.points} of {exercise.possible} points", *exercise.sentences]
+    lines = [
+        f"{exercise.name}: {exercise.points} of {exercise.possible} points",
+        *exercise.sentences,
+        *_whose_steps(exercise),
+    ]
     if exercise.excerpt:
         where, expected, received = _first_difference(exercise.excerpt)
         lines.append(f"{where} {expected} was expected, and {received} came.")
@@ -124,7 +128,7 @@ def _as_text(exercise: ExerciseResult) -> str:
 def _as_html(exercise: ExerciseResult) -> str:
     """Everything that may come from a student's code is escaped. Colours are the page's own, light or dark."""
     head = f"<p><strong><code>{escape(exercise.name)}</code>: {exercise.points} of {_points(exercise.possible)}</strong></p>"
-    sentences = "".join(f"<p>{_code(sentence)}</p>" for sentence in exercise.sentences)
+    sentences = "".join(f"<p>{_code(sentence)}</p>" for sentence in (*exercise.sentences, *_whose_steps(exercise)))
     parts = "".join(
         f"<li>{_mark(part)} {escape(part.title)} ({_points(part.points)}){escape(_failure(part))}</li>"
         for part in exercise.parts
@@ -135,10 +139,23 @@ def _as_html(exercise: ExerciseResult) -> str:
     return f'<div style="border-left: 4px solid {colour}; padding-left: 1em; max-width: 50em">{body}</div>'
 
 
+def _whose_steps(exercise: ExerciseResult) -> list[str]:
+    """Of names in the sentences that a student has perhaps never written: whose they are, and where their numbers stand."""
+    steps = [step.partition(" = ")[0] for step in exercise.example.steps] if exercise.example else []
+    said = [f"`{name}`" for name in steps if any(f"`{name}`" in sentence for sentence in exercise.sentences)]
+    if not said:
+        return []
+    are = "is a step" if len(said) == 1 else "are steps"
+    return [f"({' and '.join(said)} {are} of a right solution; below, the smallest case that fails has the numbers.)"]
+
+
 def _lines(example: Example) -> list[str]:
     """Python that can be copied into a cell, with what comes and what should."""
     said = ["", f"# expected: {example.expected}", f"# received: {example.received}"]
-    return example.code.splitlines() + said + [f"# on the way: {step}" for step in example.steps]
+    steps = (
+        ["# a right solution has on the way:", *(f"#     {step}" for step in example.steps)] if example.steps else []
+    )
+    return example.code.splitlines() + said + steps
 
 
 def _fold(example: Example | None) -> str:
@@ -146,7 +163,7 @@ def _fold(example: Example | None) -> str:
         return ""
     code = escape("\n".join(_lines(example)))
     style = "white-space: pre-wrap; overflow-wrap: anywhere"
-    return f'<details><summary>The smallest case that fails, to copy into a cell</summary><pre style="{style}">{code}</pre></details>'
+    return f'<details style="margin: .5em 0"><summary>The smallest case that fails, to copy into a cell</summary><pre style="{style}">{code}</pre></details>'
 
 
 def _table(excerpt: Excerpt | None) -> str:
