@@ -36,7 +36,8 @@ def test_every_formulation_gives_what_the_reference_gives(exercise):
         program = read(function, exercise.given)
         for case in (case for seed in range(3) for part in exercise.cases(seed) for case in part):
             expected = values.as_tensor(exercise.reference(*case.arguments))
-            assert torch.allclose(program.run(case.arguments)[RESULT], expected, rtol=1e-4, atol=1e-4, equal_nan=True)
+            result = values.as_tensor(program.run(case.arguments)[RESULT])
+            assert torch.allclose(result, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def test_operations_know_their_step_and_helpers_are_written_out_at_each_call():

@@ -55,7 +55,7 @@ def mistake(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed:
         if agrees(misconception.function, trials):
             return misconception.sentence
     again: list[Trial] = []
-    if not _can_be_told(trials):
+    if _right_in_number(trials) or not _can_be_told(trials):
         return ""
     for explanation, _ in zip(lookup(exercise, candidate), range(TRIED), strict=False):
         if agrees(explanation, trials):
@@ -63,6 +63,11 @@ def mistake(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed:
             if agrees(explanation, again):
                 return explanation.sentence
     return ""
+
+
+def _right_in_number(trials: list[Trial]) -> bool:
+    """Whether something else than the numbers is wrong everywhere, such as their dtype: no slip explains that."""
+    return all(trial.came is not None and diagnosis.close(trial.came, trial.expected, trial.dtype) for trial in trials)
 
 
 def _can_be_told(trials: list[Trial]) -> bool:
