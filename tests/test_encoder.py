@@ -229,8 +229,8 @@ def encoder_with_recursion(Z, blocks, gamma, beta, num_heads):
 
 def encoder_with_a_list(Z, blocks, gamma, beta, num_heads):
     states = [Z]
-    for l in range(len(blocks)):
-        states.append(block_with_functional(states[-1], blocks[l], num_heads))
+    for k in range(len(blocks)):
+        states.append(block_with_functional(states[-1], blocks[k], num_heads))
     return layer_norm(states[-1], gamma, beta, 1e-6)
 
 

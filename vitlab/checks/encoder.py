@@ -151,10 +151,13 @@ def _(Z, p, num_heads):
     return Z + changed
 
 
-@block.misconception(
+BESIDE = (
     "Attention and FFN stand beside each other and both read the block's input: the FFN reads LN(Z'), with the "
     "attention's result already added."
 )
+
+
+@block.misconception(BESIDE)
 def _(Z, p, num_heads):
     normalized_1 = layer_norm(Z, p["gamma_1"], p["beta_1"], 1e-6)
     attended = multi_head_self_attention(normalized_1, p["W_Q"], p["W_K"], p["W_V"], p["W_O"], num_heads)
@@ -224,9 +227,7 @@ def _(Z, p, num_heads):
     return Z_1 + changed
 
 
-@block.misconception(
-    "The second LN normalizes the block's input Z once more: the FFN reads LN(Z'), with the attention's result added."
-)
+@block.misconception(BESIDE)
 def _(Z, p, num_heads):
     normalized_1 = layer_norm(Z, p["gamma_1"], p["beta_1"], 1e-6)
     attended = multi_head_self_attention(normalized_1, p["W_Q"], p["W_K"], p["W_V"], p["W_O"], num_heads)
@@ -248,7 +249,9 @@ def _(Z, p, num_heads):
     return Z_1 + changed
 
 
-@block.misconception("The FFN comes first and the attention second: the attention comes first, with gamma_1 and beta_1.")
+@block.misconception(
+    "The FFN comes first and the attention second: the attention comes first, with gamma_1 and beta_1."
+)
 def _(Z, p, num_heads):
     normalized_2 = layer_norm(Z, p["gamma_2"], p["beta_2"], 1e-6)
     changed = ffn(normalized_2, p["W_1"], p["b_1"], p["W_2"], p["b_2"])
@@ -287,7 +290,7 @@ def _(Z, p, num_heads):
 
 
 @block.misconception(
-    "The LNs have no effect of γ and β: give gamma_1, beta_1 and gamma_2, beta_2 to layer_norm, in this order."
+    "γ and β have no effect in the LNs: give gamma_1, beta_1 and gamma_2, beta_2 to layer_norm, in this order."
 )
 def _(Z, p, num_heads):
     normalized_1 = F.layer_norm(Z, Z.shape[-1:], None, None, 1e-6)
@@ -321,7 +324,7 @@ def _(Z, p, num_heads):
 # ---- encoder
 
 
-def _through(block: Callable, Z: Tensor, blocks: list[dict[str, Tensor]], num_heads: int) -> Tensor:
+def all_blocks(block: Callable, Z: Tensor, blocks: list[dict[str, Tensor]], num_heads: int) -> Tensor:
     for p in blocks:
         Z = block(Z, p, num_heads)
     return Z
@@ -341,20 +344,20 @@ stack = Exercise(
     pinned={"h": 3, "d_h": 5, "L": 3},
     builds_on=FollowThrough(
         (encoder_block,),
-        lambda block, Z, blocks, gamma, beta, h: layer_norm(_through(block, Z, blocks, h), gamma, beta, 1e-6),
+        lambda block, Z, blocks, gamma, beta, h: layer_norm(all_blocks(block, Z, blocks, h), gamma, beta, 1e-6),
     ),
 )
 
 
 @stack.formulation
 def _(Z, blocks, gamma, beta, num_heads):
-    z_L = _through(encoder_block, Z, blocks, num_heads)
+    z_L = all_blocks(encoder_block, Z, blocks, num_heads)
     return layer_norm(z_L, gamma, beta, 1e-6)
 
 
 @stack.misconception("The last LN is missing: behind all blocks the tokens are normalized once more, LN(z_L).")
 def _(Z, blocks, gamma, beta, num_heads):
-    return _through(encoder_block, Z, blocks, num_heads)
+    return all_blocks(encoder_block, Z, blocks, num_heads)
 
 
 @stack.misconception("The last LN stands inside the loop, behind every block: it stands once, behind all of them.")
@@ -367,13 +370,13 @@ def _(Z, blocks, gamma, beta, num_heads):
 @stack.misconception("The LN with gamma and beta comes before the blocks: it comes last, behind all of them.")
 def _(Z, blocks, gamma, beta, num_heads):
     normalized = layer_norm(Z, gamma, beta, 1e-6)
-    return _through(encoder_block, normalized, blocks, num_heads)
+    return all_blocks(encoder_block, normalized, blocks, num_heads)
 
 
 @stack.misconception("There is an LN before the blocks, too: there is one only, behind all of them.")
 def _(Z, blocks, gamma, beta, num_heads):
     normalized = layer_norm(Z, gamma, beta, 1e-6)
-    z_L = _through(encoder_block, normalized, blocks, num_heads)
+    z_L = all_blocks(encoder_block, normalized, blocks, num_heads)
     return layer_norm(z_L, gamma, beta, 1e-6)
 
 
@@ -403,19 +406,19 @@ def _(Z, blocks, gamma, beta, num_heads):
 
 @stack.misconception("The parameters of the first block are used for all: every block has its own, blocks[l].")
 def _(Z, blocks, gamma, beta, num_heads):
-    z_L = _through(encoder_block, Z, blocks[:1] * len(blocks), num_heads)
+    z_L = all_blocks(encoder_block, Z, blocks[:1] * len(blocks), num_heads)
     return layer_norm(z_L, gamma, beta, 1e-6)
 
 
 @stack.misconception("The parameters of the last block are used for all: every block has its own, blocks[l].")
 def _(Z, blocks, gamma, beta, num_heads):
-    z_L = _through(encoder_block, Z, blocks[-1:] * len(blocks), num_heads)
+    z_L = all_blocks(encoder_block, Z, blocks[-1:] * len(blocks), num_heads)
     return layer_norm(z_L, gamma, beta, 1e-6)
 
 
 @stack.misconception("The blocks run in the wrong order, the last one first: blocks[0] is the first.")
 def _(Z, blocks, gamma, beta, num_heads):
-    z_L = _through(encoder_block, Z, blocks[::-1], num_heads)
+    z_L = all_blocks(encoder_block, Z, blocks[::-1], num_heads)
     return layer_norm(z_L, gamma, beta, 1e-6)
 
 
@@ -427,13 +430,13 @@ def _(Z, blocks, gamma, beta, num_heads):
 
 @stack.misconception("The first block is left out: does the loop begin at 1? The blocks count from 0.")
 def _(Z, blocks, gamma, beta, num_heads):
-    z_L = _through(encoder_block, Z, blocks[1:], num_heads)
+    z_L = all_blocks(encoder_block, Z, blocks[1:], num_heads)
     return layer_norm(z_L, gamma, beta, 1e-6)
 
 
 @stack.misconception("The last block is left out: does the loop end one too early?")
 def _(Z, blocks, gamma, beta, num_heads):
-    z_L = _through(encoder_block, Z, blocks[:-1], num_heads)
+    z_L = all_blocks(encoder_block, Z, blocks[:-1], num_heads)
     return layer_norm(z_L, gamma, beta, 1e-6)
 
 
@@ -450,7 +453,7 @@ def _(Z, blocks, gamma, beta, num_heads):
     "There is one more residual connection around all blocks together: z_0 has come through the blocks' own already."
 )
 def _(Z, blocks, gamma, beta, num_heads):
-    z_L = Z + _through(encoder_block, Z, blocks, num_heads)
+    z_L = Z + all_blocks(encoder_block, Z, blocks, num_heads)
     return layer_norm(z_L, gamma, beta, 1e-6)
 
 
@@ -465,7 +468,7 @@ def _(Z, blocks, gamma, beta, num_heads):
 
 @stack.misconception("The last LN uses the last block's gamma_2 and beta_2: it has gamma and beta of its own.")
 def _(Z, blocks, gamma, beta, num_heads):
-    z_L = _through(encoder_block, Z, blocks, num_heads)
+    z_L = all_blocks(encoder_block, Z, blocks, num_heads)
     return layer_norm(z_L, blocks[-1]["gamma_2"], blocks[-1]["beta_2"], 1e-6)
 
 

@@ -24,6 +24,7 @@ from vitlab.checks.engine.report import MIME
 from vitlab.grading.command import nbgrader
 
 STUDENTS = Path(__file__).with_name("students")
+TAKEN = tuple(topic for topic in TOPICS if (STUDENTS / topic).is_dir())  # the topics that the class takes
 WRITTEN_ANSWER = "This answer stands for one that a student wrote. A person reads and marks it."
 
 
@@ -89,7 +90,7 @@ def grade(course: Path) -> dict[str, Any]:
     """
     shutil.rmtree(course, ignore_errors=True)
     shutil.copytree("solutions", course / "solutions")
-    of_topic = {topic: students(topic) for topic in TOPICS}
+    of_topic = {topic: students(topic) for topic in TAKEN}
     topics_of = {}  # one worker grades all of a student's work, so that no two write about the same student at once
     for topic, class_ in of_topic.items():
         for student in class_:
