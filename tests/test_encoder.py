@@ -1,14 +1,20 @@
 """The encoder: residual connections, the order within a block, stochastic depth, checkpointing."""
 
+import functools
+from collections.abc import Callable
+
 import pytest
 import torch
-from support.parity import block_parameters, numbers_kept, perturb, value_and_gradients
-from torch import nn
+from support.parity import numbers_kept, perturb, value_and_gradients, without_biases
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from vitlab.attention import MultiHeadSelfAttention
+from vitlab import checks
+from vitlab.attention import MultiHeadSelfAttention, multi_head_self_attention
 from vitlab.encoder import Encoder, EncoderBlock, drop_path, drop_path_rates, encoder, encoder_block
 from vitlab.fast.class_token import class_token
-from vitlab.ffn import FeedForward
+from vitlab.ffn import FeedForward, ffn
+from vitlab.layer_norm import layer_norm
 from vitlab.steps import Steps
 
 
@@ -114,7 +120,9 @@ def test_every_step_of_every_block_has_its_name(gradient_checkpointing):
 
 def test_the_functions_compute_what_the_modules_compute_in_value_and_gradient():
     module = perturb(Encoder(3, 12, 3, 20).double())
-    blocks = [block_parameters(block) for block in module.blocks]
+    for block in module.blocks:
+        without_biases(block.attention)
+    blocks = [block.parameters_as_taught() for block in module.blocks]
     Z = torch.randn(2, 5, 12, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(encoder_block(Z, blocks[0], 3), module.blocks[0](Z))
     variables = [
@@ -126,3 +134,126 @@ def test_the_functions_compute_what_the_modules_compute_in_value_and_gradient():
     expected = value_and_gradients(module, [Z], variables)
     for mine, other in zip(ours, expected, strict=True):
         torch.testing.assert_close(mine, other)
+
+
+# ---- Right answers, written in other ways: every one gets full marks.
+
+
+def block_of_pytorch(Z, p, num_heads):
+    """nn.TransformerEncoderLayer with the weights of p."""
+    d, d_ff = p["W_1"].shape
+    layer = nn.TransformerEncoderLayer(
+        d, num_heads, d_ff, 0.0, F.gelu, layer_norm_eps=1e-6, batch_first=True, norm_first=True, dtype=Z.dtype
+    )
+    weights = {
+        "self_attn.in_proj_weight": torch.cat([p["W_Q"].T, p["W_K"].T, p["W_V"].T]),
+        "self_attn.in_proj_bias": Z.new_zeros(3 * d),
+        "self_attn.out_proj.weight": p["W_O"].T,
+        "self_attn.out_proj.bias": Z.new_zeros(d),
+        "norm1.weight": p["gamma_1"],
+        "norm1.bias": p["beta_1"],
+        "norm2.weight": p["gamma_2"],
+        "norm2.bias": p["beta_2"],
+        "linear1.weight": p["W_1"].T,
+        "linear1.bias": p["b_1"],
+        "linear2.weight": p["W_2"].T,
+        "linear2.bias": p["b_2"],
+    }
+    return torch.func.functional_call(layer, weights, (Z,))
+
+
+def block_with_functional(Z, p, num_heads):
+    d = Z.shape[-1]
+    x = F.layer_norm(Z, (d,), p["gamma_1"], p["beta_1"], 1e-6)
+    Q, K, V = ((x @ p[name]).unflatten(-1, (num_heads, -1)).transpose(1, 2) for name in ("W_Q", "W_K", "W_V"))
+    Z = Z + F.scaled_dot_product_attention(Q, K, V).transpose(1, 2).flatten(2) @ p["W_O"]
+    x = F.layer_norm(Z, (d,), p["gamma_2"], p["beta_2"], 1e-6)
+    return Z + F.linear(F.gelu(F.linear(x, p["W_1"].T, p["b_1"])), p["W_2"].T, p["b_2"])
+
+
+def block_with_a_list_of_sublayers(Z, p, num_heads):
+    attend = functools.partial(
+        multi_head_self_attention, W_Q=p["W_Q"], W_K=p["W_K"], W_V=p["W_V"], W_O=p["W_O"], num_heads=num_heads
+    )
+    feed = functools.partial(ffn, W_1=p["W_1"], b_1=p["b_1"], W_2=p["W_2"], b_2=p["b_2"])
+    for k, sublayer in enumerate((attend, feed), start=1):
+        Z = Z + sublayer(layer_norm(Z, p[f"gamma_{k}"], p[f"beta_{k}"], 1e-6))
+    return Z
+
+
+def block_image_by_image(Z, p, num_heads):
+    results = []
+    for z in Z.split(1):
+        x = z.clone()
+        x += encoder_block(z, p, num_heads) - z
+        results.append(x)
+    return torch.cat(results)
+
+
+def block_in_float64(Z, p, num_heads):
+    return encoder_block(Z.double(), {name: value.double() for name, value in p.items()}, num_heads).to(Z.dtype)
+
+
+def block_token_by_token(Z, p, num_heads):
+    normalized = layer_norm(Z, p["gamma_1"], p["beta_1"], 1e-6)
+    Z_1 = Z + multi_head_self_attention(normalized, p["W_Q"], p["W_K"], p["W_V"], p["W_O"], num_heads)
+    tokens = []
+    for z in Z_1.unbind(1):
+        mu, variance = z.mean(-1, keepdim=True), z.var(-1, keepdim=True, unbiased=False)
+        x = p["gamma_2"] * (z - mu) * (variance + 1e-6).rsqrt() + p["beta_2"]
+        tokens.append(z + F.gelu(x @ p["W_1"] + p["b_1"]) @ p["W_2"] + p["b_2"])
+    return torch.stack(tokens, dim=1)
+
+
+def encoder_with(block: Callable) -> Callable[..., Tensor]:
+    """A loop over one's own blocks."""
+
+    def encoder(Z, blocks, gamma, beta, num_heads):
+        for p in blocks:
+            Z = block(Z, p, num_heads)
+        return F.layer_norm(Z, gamma.shape, gamma, beta, 1e-6)
+
+    return encoder
+
+
+def encoder_with_reduce(Z, blocks, gamma, beta, num_heads):
+    z_L = functools.reduce(lambda z, p: encoder_block(z, p, num_heads), blocks, Z)
+    return layer_norm(z_L, gamma, beta, 1e-6)
+
+
+def encoder_with_recursion(Z, blocks, gamma, beta, num_heads):
+    if not blocks:
+        return layer_norm(Z, gamma, beta, 1e-6)
+    return encoder_with_recursion(encoder_block(Z, blocks[0], num_heads), blocks[1:], gamma, beta, num_heads)
+
+
+def encoder_with_a_list(Z, blocks, gamma, beta, num_heads):
+    states = [Z]
+    for k in range(len(blocks)):
+        states.append(block_with_functional(states[-1], blocks[k], num_heads))
+    return layer_norm(states[-1], gamma, beta, 1e-6)
+
+
+def encoder_image_by_image(Z, blocks, gamma, beta, num_heads):
+    return torch.stack([encoder(z[None], blocks, gamma, beta, num_heads)[0] for z in Z])
+
+
+def encoder_in_float64(Z, blocks, gamma, beta, num_heads):
+    blocks = [{name: value.double() for name, value in p.items()} for p in blocks]
+    return encoder(Z.double(), blocks, gamma.double(), beta.double(), num_heads).to(Z.dtype)
+
+
+CORRECT = {
+    "encoder_block": (block_of_pytorch, block_with_functional, block_with_a_list_of_sublayers, block_image_by_image,
+                      block_in_float64, block_token_by_token),
+    "encoder": (encoder_with(block_of_pytorch), encoder_with_reduce, encoder_with_recursion, encoder_with_a_list,
+                encoder_image_by_image, encoder_in_float64),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", range(6))
+def test_every_right_way_gets_full_marks(variant):
+    functions = {name: ways[variant] for name, ways in CORRECT.items()}
+    for seed in range(20):
+        report = checks.run("encoder", functions, seed)
+        assert report.passed, str(report)

@@ -128,6 +128,24 @@ class EncoderBlock(nn.Module):
         Z = steps["plus_ffn"] = Z + drop_path(self.ffn(self.norm_2(Z), steps=steps), rate)
         return Z
 
+    def parameters_as_taught(self) -> dict[str, Tensor]:
+        """Those of a ViT's block as `encoder_block` takes them, which knows no biases in the attention."""
+        attention, ffn = self.attention, self.ffn
+        return {
+            "gamma_1": self.norm_1.gamma,
+            "beta_1": self.norm_1.beta,
+            "W_Q": attention.query.weight.T,
+            "W_K": attention.key.weight.T,
+            "W_V": attention.value.weight.T,
+            "W_O": attention.output.weight.T,
+            "gamma_2": self.norm_2.gamma,
+            "beta_2": self.norm_2.beta,
+            "W_1": ffn.expand.weight.T,
+            "b_1": ffn.expand.bias,
+            "W_2": ffn.compress.weight.T,
+            "b_2": ffn.compress.bias,
+        }
+
 
 def run_blocks(
     blocks: Iterable[nn.Module], Z: Tensor, gradient_checkpointing: bool, steps: Steps = UNSEEN

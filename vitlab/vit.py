@@ -192,6 +192,20 @@ class ViT(PublishedModel):
         z_L = steps["z_L"] = self.encoder(z_0, steps)
         return z_L
 
+    def parameters_as_taught(self) -> dict[str, Any]:
+        """Those of a model without a pooler as `vit` takes them, which knows no biases in the attention."""
+        return {
+            "E": self.embeddings.E,
+            "b": self.embeddings.projection.bias,
+            "x_class": self.embeddings.class_embedding,
+            "E_pos": self.embeddings.position_embedding,
+            "blocks": [block.parameters_as_taught() for block in self.encoder.blocks],
+            "gamma": self.encoder.norm.gamma,
+            "beta": self.encoder.norm.beta,
+            "W_head": self.head.weight.T,
+            "b_head": self.head.bias,
+        }
+
     def attention_maps(self, images: Tensor) -> list[Tensor]:
         """A' of every head of every block: (B, C, H, W) -> L tensors (B, h, n+1, n+1)."""
         steps = Steps()

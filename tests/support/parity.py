@@ -88,17 +88,3 @@ def without_biases(attention: nn.Module) -> dict[str, Tensor]:
         for layer in layers.values():
             layer.bias.zero_()
     return {name: layer.weight.T for name, layer in layers.items()}
-
-
-def block_parameters(block: nn.Module) -> dict[str, Tensor]:
-    """The weights of an encoder block as `vitlab.encoder.encoder_block` takes them; attention's biases become 0."""
-    return without_biases(block.attention) | {
-        "gamma_1": block.norm_1.gamma,
-        "beta_1": block.norm_1.beta,
-        "gamma_2": block.norm_2.gamma,
-        "beta_2": block.norm_2.beta,
-        "W_1": block.ffn.expand.weight.T,
-        "b_1": block.ffn.expand.bias,
-        "W_2": block.ffn.compress.weight.T,
-        "b_2": block.ffn.compress.bias,
-    }
