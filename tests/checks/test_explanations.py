@@ -74,10 +74,14 @@ def test_the_committed_table_is_made_from_the_exercise_as_it_is(exercise):
 def test_rows_drawn_from_the_table_have_their_fingerprints(exercise):
     rows = table.load(exercise)
     cases = table.fixed_cases(exercise)
+    compared = 0
     for k in np.random.default_rng(0).integers(len(rows["slips"]), size=30):
         explanation = table.explanation(exercise, rows["slips"][k].tolist())
         results = [_result(explanation, case.arguments) for case in cases]
-        assert table.fingerprint(results)[0] == pytest.approx(float(rows["fingerprints"][k]), rel=1e-6, abs=1e-5)
+        if (made := table.fingerprint(results)) is not None:  # None: a result of another kind, which is never looked up
+            assert made[0] == pytest.approx(float(rows["fingerprints"][k]), rel=1e-6, abs=1e-5)
+            compared += 1
+    assert compared >= 25
 
 
 def _result(function, arguments):
@@ -96,7 +100,7 @@ def test_wrong_versions_drawn_from_the_table_are_named(exercise):
         result = judged(exercise.name, explanation, seed=int(k) % 7)
         told += result.named
         assert result.named or not result.passed
-    assert told >= 22  # of 25; the others give no number, or the same one everywhere
+    assert told >= 20  # of 25; the others give no number, one of another kind, or the same one everywhere
 
 
 def test_a_table_that_is_out_of_date_misleads_nobody(monkeypatch):
