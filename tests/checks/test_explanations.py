@@ -81,7 +81,7 @@ def test_rows_drawn_from_the_table_have_their_fingerprints(exercise):
         if (made := table.fingerprint(results)) is not None:  # None: a result of another kind, which is never looked up
             assert made[0] == pytest.approx(float(rows["fingerprints"][k]), rel=1e-6, abs=1e-5)
             compared += 1
-    assert compared >= 25
+    assert compared >= 15
 
 
 def _result(function, arguments):
