@@ -1,5 +1,6 @@
 """ViT: sizes, pooling, other image sizes, bad input, and every way to run it."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,9 +13,14 @@ from support.parity import (
     value_and_gradients,
     without_biases,
 )
+from torch import nn
+from torch.nn import functional as F
 
-from vitlab import ViT
+from vitlab import ViT, checks
 from vitlab.attention import attention_scores, attention_weights, split_heads
+from vitlab.embeddings import assemble_sequence, embed_patches, patchify
+from vitlab.encoder import encoder, encoder_block
+from vitlab.layer_norm import layer_norm
 from vitlab.vit import CONFIGS, ViTConfig, leave_out_patches, vit, vit_parameters
 
 TINY = ViTConfig(depth=2, d=12, num_heads=3, patch_size=8, image_size=(32, 48), num_classes=5)
@@ -167,3 +173,108 @@ def test_gradient_checkpointing_gives_the_same_gradients_and_keeps_less():
 
 def test_onnx_gives_the_same_scores(tmp_path):
     assert_onnx_agrees(perturb(ViT(TINY)), torch.randn(2, 3, 32, 48), tmp_path / "vit.onnx")
+
+
+# ---- Right answers, written in other ways: every one gets full marks.
+
+
+def vit_with_convolution(images, p, patch_size, num_heads):
+    kernel = p["E"].reshape(patch_size, patch_size, images.shape[1], -1).permute(3, 2, 0, 1)
+    x = F.conv2d(images, kernel, p["b"], stride=patch_size).flatten(2).transpose(1, 2)
+    z = torch.cat([p["x_class"].expand(len(x), 1, -1), x], dim=1) + p["E_pos"]
+    for block in p["blocks"]:
+        z = encoder_block(z, block, num_heads)
+    z_class = layer_norm(z[:, :1], p["gamma"], p["beta"], 1e-6).squeeze(1)
+    return torch.addmm(p["b_head"], z_class, p["W_head"])
+
+
+def vit_with_the_bias_in_the_positions(images, p, patch_size, num_heads):
+    E_pos = torch.cat([p["E_pos"][:1], p["E_pos"][1:] + p["b"]])
+    z = assemble_sequence(embed_patches(images, p["E"], patch_size), p["x_class"], E_pos)
+    z = encoder(z, p["blocks"], p["gamma"], p["beta"], num_heads)
+    return torch.einsum("bd,dn->bn", z.select(1, 0), p["W_head"]) + p["b_head"]
+
+
+def vit_image_by_image(images, p, patch_size, num_heads):
+    return torch.cat([vit(image[None], p, patch_size, num_heads) for image in images])
+
+
+def vit_with_every_token_classified(images, p, patch_size, num_heads):
+    x = torch.einsum("bnp,pd->bnd", patchify(images, patch_size), p["E"]) + p["b"]
+    z = assemble_sequence(x, p["x_class"], p["E_pos"])
+    y = encoder(z, p["blocks"], p["gamma"], p["beta"], num_heads) @ p["W_head"] + p["b_head"]
+    return y[:, 0, :]
+
+
+def vit_in_float64(images, p, patch_size, num_heads):
+    def double(value):
+        if isinstance(value, list):
+            return [double(item) for item in value]
+        return {k: double(v) for k, v in value.items()} if isinstance(value, dict) else value.double()
+
+    return vit(images.double(), double(p), patch_size, num_heads).to(images.dtype)
+
+
+def vit_with_the_class_token_last(images, p, patch_size, num_heads):
+    """Attention does not mind where a token stands, as long as it has its position."""
+    x = embed_patches(images, p["E"], patch_size) + p["b"] + p["E_pos"][1:]
+    x_class = (p["x_class"] + p["E_pos"][0]).expand(len(x), 1, -1)
+    z = encoder(torch.cat([x, x_class], dim=1), p["blocks"], p["gamma"], p["beta"], num_heads)
+    return F.linear(z[:, -1], p["W_head"].T, p["b_head"])
+
+
+def count_from_modules(depth, d, patch_size, image_size, num_classes):
+    n = (image_size // patch_size) ** 2
+    with torch.device("meta"):
+        parts = [nn.Conv2d(3, d, patch_size), nn.Embedding(n + 2, d), nn.LayerNorm(d), nn.Linear(d, num_classes)]
+        parts += [nn.TransformerEncoderLayer(d, 1, 4 * d) for _ in range(depth)]
+    return sum(q.numel() for part in parts for q in part.parameters())
+
+
+def count_from_the_model(depth, d, patch_size, image_size, num_classes):
+    with torch.device("meta"):
+        model = ViT(ViTConfig(depth, d, 1, patch_size, image_size, num_classes))
+    return sum(q.numel() for q in model.parameters())
+
+
+def count_in_one_formula(depth, d, patch_size, image_size, num_classes):
+    n = image_size**2 // patch_size**2
+    return d * (3 * patch_size**2 + n + 5 + depth * (12 * d + 13) + num_classes) + num_classes
+
+
+def count_with_a_loop(depth, d, patch_size, image_size, num_classes):
+    def linear(inputs, outputs):
+        return (inputs + 1) * outputs
+
+    side = image_size // patch_size
+    total = linear(3 * patch_size * patch_size, d) + d + (side * side + 1) * d
+    for _ in range(depth):
+        total += 2 * d + linear(d, 3 * d) + linear(d, d) + 2 * d + linear(d, 4 * d) + linear(4 * d, d)
+    return total + 2 * d + linear(d, num_classes)
+
+
+def count_of_shapes(depth, d, patch_size, image_size, num_classes):
+    n = (image_size // patch_size) ** 2
+    block = [(d,)] * 4 + [(d, d), (d,)] * 4 + [(d, 4 * d), (4 * d,), (4 * d, d), (d,)]
+    shapes = [(3 * patch_size**2, d), (d,), (d,), (n + 1, d), *block * depth, (d,), (d,)]
+    return sum(math.prod(shape) for shape in [*shapes, (d, num_classes), (num_classes,)])
+
+
+def count_as_a_tensor(depth, d, patch_size, image_size, num_classes):
+    return torch.tensor(vit_parameters(depth, d, patch_size, image_size, num_classes))
+
+
+CORRECT = {
+    "vit": (vit_with_convolution, vit_with_the_bias_in_the_positions, vit_image_by_image,
+            vit_with_every_token_classified, vit_in_float64, vit_with_the_class_token_last),
+    "vit_parameters": (count_from_modules, count_from_the_model, count_in_one_formula, count_with_a_loop,
+                       count_of_shapes, count_as_a_tensor),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", range(6))
+def test_every_right_way_gets_full_marks(variant):
+    functions = {name: ways[variant] for name, ways in CORRECT.items()}
+    for seed in range(20):
+        report = checks.run("vit", functions, seed)
+        assert report.passed, str(report)
