@@ -13,7 +13,7 @@ from vitlab.checks.engine.candidate import LocalCandidate
 from vitlab.checks.engine.judge import judge
 from vitlab.checks.engine.report import MIME
 
-SEEDS = range(20)
+SEEDS = range(3)  # make checks-report takes 20
 EXERCISES = list(checks.derivable().values())
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
 

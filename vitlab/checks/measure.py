@@ -71,11 +71,14 @@ def _measure(job: tuple[str, str]) -> dict[str, Any]:
     by_pair = [(pair, judged(pair, seed % len(SEEDS))) for seed, pair in enumerate(pairs)]
     accepted = [mutant for mutant, result in (*by_mutant, *by_pair) if result.passed]
     equal = [mutant for mutant in accepted if _equal(exercise, mutant)]
-    wrong = [m for m in exercise.misconceptions for seed in SEEDS if judged(m.function, seed).passed]
+    by_misconception = [(m, judged(m.function, seed)) for m in exercise.misconceptions for seed in SEEDS]
+    wrong = [m for m, result in by_misconception if result.passed]
+    other = [m for m, result in by_misconception if result.sentences[0] != m.sentence]
     return {
         "right answers": len(right),
         "false rejects": sum(not judged(function, seed).passed for function in right for seed in SEEDS),
         "misconceptions": len(exercise.misconceptions),
+        "misconceptions told otherwise": sorted({m.sentence for m in other}),
         "mutants": len(mutants),
         "pairs": len(pairs),
         "false accepts": sorted({m.sentence for m in accepted if m not in equal} | {m.sentence for m in wrong}),
