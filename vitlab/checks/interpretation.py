@@ -24,6 +24,14 @@ def _broken(rollout: Tensor) -> str:
     return ""
 
 
+def product(mixed: Tensor) -> Tensor:
+    """The product of all blocks, the last one leftmost: (B, L, n, n) -> (B, n, n)."""
+    result = mixed[:, 0]
+    for block in range(1, mixed.shape[1]):
+        result = mixed[:, block] @ result
+    return result
+
+
 rollout = Exercise(
     attention_rollout,
     takes={"maps": "B L h n n"},
@@ -56,29 +64,25 @@ rollout = Exercise(
         # No gradients: who divides each row by its sum, which is 1, as the paper's code does, has others, and is right.
         Part("float64", 2, Sizes("float64", _in_double, L=4), Sizes("float64, many heads", _in_double, h="large", L=2)),
     ),
-    pinned={"L": 3},
+    given=(product,),
 )
 
 
 @rollout.formulation
 def _(maps):
-    n = maps.shape[-1]
+    identity = torch.eye(maps.shape[-1], dtype=maps.dtype)
     mean = maps.mean(dim=2)  # (B, L, n, n)
-    mixed = 0.5 * (mean + torch.eye(n, dtype=maps.dtype))
-    first, second, third = mixed[:, 0], mixed[:, 1], mixed[:, 2]
-    upper = third @ second  # (B, n, n)
-    return upper @ first
+    mixed = mean / 2 + identity / 2
+    return product(mixed)
 
 
 @rollout.formulation
 def _(maps):
     identity = torch.eye(maps.shape[-1], dtype=maps.dtype)
-    fused = maps.sum(dim=2) / maps.shape[2]
-    added = fused + identity
+    mean = maps.sum(dim=2) / maps.shape[2]  # (B, L, n, n)
+    added = mean + identity
     mixed = added / added.sum(dim=-1, keepdim=True)
-    blocks = mixed.unbind(1)
-    lower = torch.bmm(blocks[1], blocks[0])
-    return torch.bmm(blocks[2], lower)
+    return product(mixed)
 
 
 ORDER = "The product is in the wrong order: the last block stands leftmost, block 1 rightmost, Ã_L ⋯ Ã_2 Ã_1."
@@ -90,14 +94,6 @@ ONE_BLOCK = "A block is left out: the product has one factor for each of the L b
 HEADS_SUMMED = "The heads are summed: take their mean, so that the rows still sum to 1."
 LARGEST = "The heads are fused by their largest weight: here it is their mean."
 ENTRIES = "The blocks are multiplied entry by entry: it is the product of matrices, @."
-
-
-def _three(mixed: Tensor) -> Tensor:
-    """The product of all blocks, (B, L, n, n) -> (B, n, n)."""
-    result = mixed[:, 0]
-    for block in range(1, mixed.shape[1]):
-        result = mixed[:, block] @ result
-    return result
 
 
 @rollout.misconception(ORDER)
@@ -112,28 +108,28 @@ def _(maps):
 
 @rollout.misconception(NO_IDENTITY)
 def _(maps):
-    return _three(maps.mean(dim=2))
+    return product(maps.mean(dim=2))
 
 
 @rollout.misconception(NO_HALVES)
 def _(maps):
-    return _three(maps.mean(dim=2) + torch.eye(maps.shape[-1], dtype=maps.dtype))
+    return product(maps.mean(dim=2) + torch.eye(maps.shape[-1], dtype=maps.dtype))
 
 
 @rollout.misconception("The identity is added whole to half of the mean: both get one half.")
 def _(maps):
-    return _three(0.5 * maps.mean(dim=2) + torch.eye(maps.shape[-1], dtype=maps.dtype))
+    return product(0.5 * maps.mean(dim=2) + torch.eye(maps.shape[-1], dtype=maps.dtype))
 
 
 @rollout.misconception(LARGEST)
 def _(maps):
-    return _three(0.5 * maps.amax(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype))
+    return product(0.5 * maps.amax(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype))
 
 
 @rollout.misconception(LARGEST + " And the product is in the wrong order: the last block stands leftmost.")
 def _(maps):
     mixed = 0.5 * maps.amax(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
-    return _three(mixed.flip(1))
+    return product(mixed.flip(1))
 
 
 @rollout.misconception(
@@ -141,22 +137,22 @@ def _(maps):
 )
 def _(maps):
     fused = maps.amax(dim=2) + torch.eye(maps.shape[-1], dtype=maps.dtype)
-    return _three(fused / fused.sum(dim=-1, keepdim=True))
+    return product(fused / fused.sum(dim=-1, keepdim=True))
 
 
 @rollout.misconception("The heads are fused by their smallest weight: here it is their mean.")
 def _(maps):
-    return _three(0.5 * maps.amin(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype))
+    return product(0.5 * maps.amin(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype))
 
 
 @rollout.misconception(HEADS_SUMMED)
 def _(maps):
-    return _three(0.5 * maps.sum(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype))
+    return product(0.5 * maps.sum(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype))
 
 
 @rollout.misconception("Only the first head is used: take the mean of all heads.")
 def _(maps):
-    return _three(0.5 * maps[:, :, 0] + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype))
+    return product(0.5 * maps[:, :, 0] + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype))
 
 
 @rollout.misconception(ENTRIES)
@@ -181,27 +177,27 @@ def _(maps):
     "The mean is taken over the blocks, and the product runs over the heads: maps are (B, L, h, n, n), blocks before heads."
 )
 def _(maps):
-    return _three(0.5 * maps.mean(dim=1) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype))
+    return product(0.5 * maps.mean(dim=1) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype))
 
 
 @rollout.misconception(ONE_BLOCK + " The last one is missing here.")
 def _(maps):
     mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
     identity = torch.eye(maps.shape[-1], dtype=maps.dtype).expand(len(maps), -1, -1)
-    return _three(torch.cat([identity.unsqueeze(1), mixed[:, :-1]], dim=1))
+    return product(torch.cat([identity.unsqueeze(1), mixed[:, :-1]], dim=1))
 
 
 @rollout.misconception(ONE_BLOCK + " The first one is missing here.")
 def _(maps):
     mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
     identity = torch.eye(maps.shape[-1], dtype=maps.dtype).expand(len(maps), -1, -1)
-    return _three(torch.cat([identity.unsqueeze(1), mixed[:, 1:]], dim=1))
+    return product(torch.cat([identity.unsqueeze(1), mixed[:, 1:]], dim=1))
 
 
 @rollout.misconception("The first block is multiplied twice: a product that begins with it goes on with block 2.")
 def _(maps):
     mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
-    return _three(torch.cat([mixed[:, :1], mixed], dim=1))
+    return product(torch.cat([mixed[:, :1], mixed], dim=1))
 
 
 @rollout.misconception("These are the last block's weights alone: the rollout is the product of all blocks.")
@@ -212,7 +208,7 @@ def _(maps):
 @rollout.misconception("The result is transposed: row i says what token i of the last block is made of.")
 def _(maps):
     mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
-    return _three(mixed).transpose(1, 2)
+    return product(mixed).transpose(1, 2)
 
 
 ONCE = (
@@ -222,17 +218,17 @@ ONCE = (
 
 @rollout.misconception(ONCE)
 def _(maps):
-    return 0.5 * _three(maps.mean(dim=2)) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    return 0.5 * product(maps.mean(dim=2)) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
 
 
 @rollout.misconception(ONCE + " " + HEADS_SUMMED)
 def _(maps):
-    return 0.5 * _three(maps.sum(dim=2)) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    return 0.5 * product(maps.sum(dim=2)) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
 
 
 @rollout.misconception("A matrix of ones stands where the identity should: torch.eye, with ones on the diagonal only.")
 def _(maps):
-    return _three(0.5 * maps.mean(dim=2) + 0.5)
+    return product(0.5 * maps.mean(dim=2) + 0.5)
 
 
 @rollout.misconception(
@@ -248,7 +244,7 @@ def _(maps):
 
 @rollout.misconception("The softmax is applied again: the maps are weights already, and each row sums to 1.")
 def _(maps):
-    return _three(0.5 * maps.softmax(dim=-1).mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype))
+    return product(0.5 * maps.softmax(dim=-1).mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype))
 
 
 @rollout.misconception(
@@ -256,19 +252,19 @@ def _(maps):
 )
 def _(maps):
     added = maps.mean(dim=2) + torch.eye(maps.shape[-1], dtype=maps.dtype)
-    return _three(added / added.sum(dim=-2, keepdim=True))
+    return product(added / added.sum(dim=-2, keepdim=True))
 
 
 @rollout.misconception("The images are averaged: each has a rollout of its own.")
 def _(maps):
     mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
-    return _three(mixed).mean(dim=0, keepdim=True).expand(len(maps), -1, -1)
+    return product(mixed).mean(dim=0, keepdim=True).expand(len(maps), -1, -1)
 
 
 @rollout.misconception("Only the class token's row is returned: return the whole matrix, (B, n, n).")
 def _(maps):
     mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
-    return _three(mixed)[:, 0]
+    return product(mixed)[:, 0]
 
 
 EXERCISES = (rollout,)
