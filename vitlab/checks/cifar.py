@@ -138,8 +138,8 @@ def _(logits, labels, smoothing):
 
 
 OVERFLOW = (
-    "The numbers are right for small scores only: the exponential of a score of some hundreds is infinite. Take "
-    "log_softmax, or subtract the row's largest score first."
+    "The numbers are right for small scores only: the exponential of a score of some hundreds is infinite, and a "
+    "probability of e^-200 is 0, whose logarithm is minus infinity. log_softmax needs neither."
 )
 
 
@@ -160,10 +160,7 @@ def _(logits, labels, smoothing):
     return -(y * log_p).sum(dim=-1).mean()
 
 
-@loss.misconception(
-    "A probability that is too small for the dtype becomes 0, and its logarithm minus infinity: log_softmax computes the "
-    "logarithm without the probability in between."
-)
+@loss.misconception(OVERFLOW)
 def _(logits, labels, smoothing):
     p = logits.softmax(dim=-1)
     one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
@@ -395,7 +392,13 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
-@rate.misconception("The division // makes t an integer, 0 all the way: divide with /.")
+AT_THE_PEAK = (
+    "After the warm-up the rate stays at the peak: it falls to 0 along a cosine. (Where t is computed with //, it is an "
+    "integer, 0 all the way: divide with /.)"
+)
+
+
+@rate.misconception(AT_THE_PEAK)
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) // (steps - warmup_steps)
@@ -436,7 +439,7 @@ def _(step, steps, warmup_steps, peak):
     return peak * (1 + math.cos(math.pi * t)) / 2
 
 
-@rate.misconception("After the warm-up the rate stays at the peak: it falls to 0 along a cosine.")
+@rate.misconception(AT_THE_PEAK)
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     return rising if step < warmup_steps else peak
@@ -742,11 +745,11 @@ mixed_targets = Exercise(
         Part(
             "all sizes, float64, gradients",
             1,
-            Sizes("one image", B=1),
             Sizes("a small share", lambda t, lam, p: (t, min(lam, 1 - lam), p), B=5),
             Sizes("a large share", lambda t, lam, p: (t, max(lam, 1 - lam), p), B=4),
             Sizes("many images", B="large"),
             Sizes("many classes", B=6, N="large"),
+            Sizes("one image", B=1),
             Sizes("as many images as classes", B=4, N="B", gradient=True),
             Sizes(B=5, gradient=True),
         ),
