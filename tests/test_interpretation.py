@@ -1,10 +1,21 @@
-"""Attention rollout: by hand, by loops, and on a model's own maps."""
+"""Rollout by hand, by loops and in every right way; distances, probes and other looks inside on known cases."""
+
+from functools import reduce
 
 import pytest
 import torch
 
-from vitlab import ViT
-from vitlab.interpretation import attention_rollout
+from vitlab import ViT, checks
+from vitlab.bench.probes import edges, explained
+from vitlab.interpretation import (
+    attention_rollout,
+    block_outputs,
+    heaviest,
+    jaccard,
+    linear_probe,
+    logit_lens,
+    mean_attention_distance,
+)
 from vitlab.vit import ViTConfig
 
 
@@ -48,3 +59,110 @@ def test_the_maps_of_a_model_roll_out():
     rollout = attention_rollout(maps)
     assert rollout.shape == (2, 5, 5)
     torch.testing.assert_close(rollout.sum(-1), torch.ones(2, 5))
+
+
+def test_a_patch_that_looks_at_its_neighbours_looks_one_patch_far():
+    n, grid = 6, (2, 3)
+    places = torch.cartesian_prod(torch.arange(2), torch.arange(3))
+    beside = (torch.cdist(places.double(), places.double()) - 1).abs() < 1e-9
+    maps = torch.zeros(2, 1, 3, n + 1, n + 1, dtype=torch.float64)
+    maps[..., 1:, 1:] = beside / beside.sum(dim=1, keepdim=True)
+    maps[:, :, 1, 1:, 1:] = torch.eye(n)  # a head that looks at itself
+    maps[:, :, 2] = 1 / (n + 1)  # and one that looks everywhere: the mean distance of two patches
+    expected = torch.tensor([[1, 0, torch.cdist(places.double(), places.double()).mean()]], dtype=torch.float64)
+    torch.testing.assert_close(mean_attention_distance(maps, grid), expected)
+
+
+def test_the_last_of_the_block_outputs_is_what_the_model_answers_from():
+    model = ViT(ViTConfig(depth=3, d=12, num_heads=3, patch_size=4, image_size=8, num_classes=5)).eval()
+    images = torch.randn(2, 3, 8, 8)
+    outputs = block_outputs(model, images)
+    assert outputs.shape == (2, 4, 5, 12)
+    torch.testing.assert_close(outputs[:, 0], model.embeddings(images))
+    torch.testing.assert_close(model.encoder.norm(outputs[:, -1]), model.tokens(images))
+    torch.testing.assert_close(logit_lens(model, outputs)[:, -1], model(images))
+
+
+def test_a_probe_reads_what_is_linear_and_not_what_is_not():
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(400, 6, generator=generator)
+    linear, product = X @ torch.randn(6, 2, generator=generator) + 3, X[:, :1] * X[:, 1:2]
+    read = linear_probe(X[:300], linear[:300], X[300:])
+    torch.testing.assert_close(read.float(), linear[300:], atol=0.05, rtol=0)
+    assert explained(read, linear[300:].double()) > 0.999
+    assert explained(linear_probe(X[:300], product[:300], X[300:]), product[300:].double()) < 0.1
+
+
+def test_the_heaviest_are_the_fewest_that_hold_the_mass():
+    weights = torch.tensor([[1.0, 4.0, 3.0, 2.0], [10.0, 0.0, 0.0, 0.0]])
+    assert heaviest(weights, 0.6).tolist() == [[False, True, True, False], [True, False, False, False]]
+    assert heaviest(weights, 0.75).tolist()[0] == [False, True, True, True]
+
+
+def test_jaccard_is_what_both_have_of_what_either_has():
+    a, b = torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0]]).bool(), torch.tensor([[1, 0, 1, 0], [0, 0, 0, 0]]).bool()
+    torch.testing.assert_close(jaccard(a, b), torch.tensor([1 / 3, 0.0]))
+
+
+def test_edges_know_their_direction_and_not_their_sign():
+    upright = torch.zeros(1, 3, 8, 8)
+    upright[..., 4:] = 1
+    directions = edges(torch.cat([upright, 1 - upright, upright.mT]), patch_size=8)[:, 0]  # (3, 2)
+    torch.testing.assert_close(directions[0], directions[1])
+    assert directions[0, 0] > 0 > directions[2, 0]
+    torch.testing.assert_close(directions[2], -directions[0])
+
+
+# ---- Right answers, written in other ways: every one gets full marks.
+
+
+def with_loops(maps):
+    h, n = maps.shape[2], maps.shape[-1]
+    results = []
+    for image in maps:
+        R = torch.eye(n, dtype=maps.dtype)
+        for block in image:
+            A = sum(block[j] for j in range(h)) / h
+            R = (A + torch.eye(n, dtype=maps.dtype)) / 2 @ R
+        results.append(R)
+    return torch.stack(results)
+
+
+def from_the_left(maps):
+    mixed = 0.5 * maps.mean(2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    R = mixed[:, -1]
+    for block in reversed(range(maps.shape[1] - 1)):
+        R = R @ mixed[:, block]
+    return R
+
+
+def with_normalized_rows(maps):
+    added = maps.mean(dim=2) + torch.eye(maps.shape[-1], dtype=maps.dtype)
+    blocks = (added / added.sum(-1, keepdim=True)).unbind(1)
+    return reduce(lambda R, A: A @ R, blocks)
+
+
+def with_multi_dot(maps):
+    mixed = 0.5 * maps.mean(2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    return torch.stack([torch.linalg.multi_dot([*image.flip(0)]) if len(image) > 1 else image[0] for image in mixed])
+
+
+def with_einsum(maps):
+    B, L, h, n, _ = maps.shape
+    R = torch.eye(n, dtype=maps.dtype).expand(B, n, n)
+    for block in range(L):
+        R = 0.5 * R + 0.5 / h * torch.einsum("bhij,bjk->bik", maps[:, block], R)
+    return R
+
+
+def in_float64(maps):
+    return attention_rollout(maps.double()).to(maps.dtype)
+
+
+@pytest.mark.parametrize(
+    "function", [with_loops, from_the_left, with_normalized_rows, with_multi_dot, with_einsum, in_float64]
+)
+def test_every_right_way_gets_full_marks(function):
+    for seed in range(20):
+        report = checks.run("interpretation", {"attention_rollout": function}, seed)
+        assert report.passed, str(report)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from support import candidate_process
-from support.digits_exercise import ANSWERS, EXERCISE, task
+from support.digits_exercise import ANSWERS, EXERCISE
 
 from vitlab import checks
+from vitlab.checks.cifar import draw_digits
 from vitlab.checks.engine.candidate import LocalCandidate
 from vitlab.checks.engine.report import MIME
 from vitlab.checks.engine.training import accuracy, judge_training, mean_iou, moved_and_lit, renumbered
@@ -93,7 +94,7 @@ def test_only_images_and_the_labels_of_others_reach_the_function():
         return torch.zeros(300, dtype=torch.int64)
 
     judge_training(EXERCISE, LocalCandidate({"name_digits": spy}), 3)
-    drawn = task(torch.Generator().manual_seed(3))
+    drawn = draw_digits(torch.Generator().manual_seed(3))
     assert len(seen) == 3
     assert all(map(torch.equal, seen, (drawn.images, drawn.labels, drawn.test_images)))
 

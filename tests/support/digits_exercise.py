@@ -1,22 +1,12 @@
 """A small training exercise on the digits, and how it is answered rightly and otherwise."""
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
-from vitlab.checks.engine.training import Level, Task, TrainingExercise, accuracy, moved_and_lit, renumbered
+from vitlab.checks.cifar import draw_digits
+from vitlab.checks.engine.training import Level, TrainingExercise, accuracy
 from vitlab.data import digits
-
-
-def task(generator: Generator) -> Task:
-    """All digits, cut anew into those to train on and 300 to test on."""
-    data = digits.load()
-    images = torch.cat([data.train.images, data.test.images]) / 255
-    labels = torch.cat([data.train.labels, data.test.labels])
-    order = torch.randperm(len(images), generator=generator)
-    images, _ = moved_and_lit(images[order], generator)
-    (labels,) = renumbered(generator, 10, labels[order])
-    return Task(images[300:], labels[300:], images[:300], labels[:300])
 
 
 def softmax_regression(images: Tensor, labels: Tensor, test_images: Tensor) -> Tensor:
@@ -35,7 +25,7 @@ EXERCISE = TrainingExercise(
     arguments=("images", "labels", "test_images"),
     returns="(S,)",
     reference=softmax_regression,
-    task=task,
+    task=draw_digits,
     measure="accuracy",
     score=accuracy,
     levels=(Level(0.3, 1), Level(0.6, 1), Level(0.88, 2)),

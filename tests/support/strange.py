@@ -157,7 +157,7 @@ STRANGE = {  # name: (how, a word of the sentence that the student reads)
     "recursion": (_instead(lambda *a: (lambda f: f(f))(lambda f: f(f))), "RecursionError"),
     "wrong arguments": (lambda right: lambda: None, "It is called as"),
     "asserts": (_instead(lambda *a: _raise(AssertionError())), "AssertionError"),
-    "T of a batch": (_instead(lambda x, *a: (x.T, x @ x.T)), r"transpose\(-2, -1\)"),
+    "T of a batch": (_instead(lambda x, *a: (x.T, x @ x.T)), r"transpose\(-2, -1\)|a tuple of 2"),
     "view": (_instead(lambda x, *a: x.mT.view(-1)), "reshape"),
     "changes its input": (changes_its_input, "changes its input"),
     "resizes its input": (resizes_its_input, "changes its input"),

@@ -68,7 +68,7 @@ def test_the_recipes_here_are_right():
         ("seed", -1, "0 or more"),
         ("seed", 2**70, "below"),
         ("data", "digits", "a table"),
-        ("model__kind", 5, "'ViT', 'MiT', 'SegFormer' or 'UNet'"),
+        ("model__kind", 5, "'ViT', 'MiT', 'SegFormer', 'UNet' or 'CNN'"),
         ("model__depth", 0, "1 or more"),
         ("model__depth", 10**9, "1000 or less"),
         ("model__d", -4, "1 or more"),

@@ -378,7 +378,7 @@ def test_a_full_disk_is_explained_and_keeps_the_checkpoint(tmp_path, monkeypatch
         ("warmup_steps = 5", "warmup_steps = 60", "from 0 to below the 60 steps"),
         ("evaluations = 2", 'schedule = "linear"', "must be 'cosine' or 'poly'"),
         ("steps = 60", "steps = ", "is no TOML file"),
-        ('kind = "ViT"', 'kind = "ViTT"', "kind is 'ViTT', but it must be 'ViT', 'MiT', 'SegFormer' or 'UNet'"),
+        ('kind = "ViT"', 'kind = "ViTT"', "kind is 'ViTT', but it must be 'ViT', 'MiT', 'SegFormer', 'UNet' or 'CNN'"),
         ('kind = "ViT"', "", r"\[model\] of .* has no 'kind'"),
         ("num_heads = 2", "num_heads = 3", "makes no ViT: d = 16 is not a multiple of num_heads = 3"),
         ("num_heads = 2", "heads = 2", "has an entry 'heads' that nobody reads: did you mean 'num_heads'"),

@@ -51,6 +51,11 @@ class Predictor:
         return isinstance(self.model, SegFormer)
 
     @property
+    def normalization(self) -> Normalization:
+        """Of images in 0 ... 1, for who has tensors and no pictures."""
+        return Normalization(torch.tensor(self.preparation.image_mean), torch.tensor(self.preparation.image_std))
+
+    @property
     def palette(self) -> Tensor:
         """(N, 3) in uint8, a colour for each class, of 256 at most."""
         return torch.tensor(self.preparation.palette or default_palette(len(self.classes)), dtype=torch.uint8)

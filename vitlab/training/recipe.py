@@ -19,12 +19,13 @@ from vitlab.pretrained.forms import FORMS
 from vitlab.pretrained.predictor import KINDS as PUBLISHED_KINDS
 from vitlab.segmentation.unet import UNet
 from vitlab.training.augment import ImageAugmentation, MaskAugmentation
+from vitlab.training.cnn import CNN
 from vitlab.training.first_weights import leave_out_attention_biases, look_at_neighbours
 from vitlab.validation import FileName, Limits, Many, NotNegative, Positive, Rate, Seed, read_table, validated
 from vitlab.vit import ViT
 
 RECIPES = Path(__file__).parent / "recipes"
-KINDS = PUBLISHED_KINDS | {"UNet": UNet}
+KINDS = PUBLISHED_KINDS | {"UNet": UNet, "CNN": CNN}
 FOR_MASKS = ("SegFormer", "UNet")  # the other kinds are classifiers
 SCHEDULES = {"cosine": learning_rate, "poly": poly_learning_rate}
 COPIES = 5  # of the weights, in training: their average, their gradient and AdamW's two moments
@@ -41,8 +42,8 @@ class Recipe:
     Attributes:
         name: the file's name.
         data: the data set's name and the options of its loader.
-        model: its `kind` (ViT, MiT, SegFormer, UNet) and then one of three: the numbers of its config; `size`, the name
-            of a published size; `pretrained`, a folder or an id on the hub whose weights it starts from.
+        model: its `kind` (ViT, MiT, SegFormer, UNet, CNN) and then one of three: the numbers of its config; `size`, the
+            name of a published size; `pretrained`, a folder or an id on the hub whose weights it starts from.
             `encoder_weights` is a folder or an id of a MiT, for a SegFormer whose encoder alone starts from it.
         steps: how many updates of the weights.
         batch_size: images of an update, over all processes together.
