@@ -1,5 +1,6 @@
 """Notebooks in their committed form, and the tool that brings them there."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -38,14 +39,14 @@ def test_notebook_is_up_to_date(path):
 def test_notebook_has_no_outputs_and_begins_by_setting_up(path):
     code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     assert [cell.outputs for cell in code if cell.outputs or cell.execution_count] == []
-    assert [cell.id for cell in code[:1]] in ([], ["set-up"])
+    assert [cell.get("id") for cell in code[:1]] in ([], ["set-up"])
 
 
 @pytest.mark.parametrize("path", SOLUTIONS, ids=name)
 def test_solution_opens_in_colab_and_its_chapter_leads_to_it(path):
-    assert "open-in-colab" in [cell.id for cell in nbformat.read(path, as_version=4).cells]
+    assert "open-in-colab" in [cell.get("id") for cell in nbformat.read(path, as_version=4).cells]
     chapter = nbformat.read(ROOT / "book" / path.name, as_version=4)
-    assert chapter.cells[-1].id == "exercise"
+    assert chapter.cells[-1].get("id") == "exercise"
 
 
 def test_pre_commit_agrees():
@@ -108,6 +109,26 @@ def test_tool_keeps_what_authors_write_and_nothing_else(repository):
     assert set_up.metadata == {"tags": ["remove-cell"]}
     assert set_up.source == generated_cells(CONFIG, "attention")["set-up"]
     assert exercise.source == generated_cells(CONFIG, "attention")["exercise"]
+
+
+def test_a_notebook_that_colab_saved_keeps_its_cells_names(repository):
+    path = repository / "book" / "attention.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.nbformat_minor, notebook.metadata["colab"] = 0, {"provenance": []}
+    _, total, exercise = notebook.cells
+    total.metadata = {"nbgrader": {"grade_id": "sum-check"}, "id": "no id!", "outputId": "7"}
+    copied = nbformat.from_dict({**exercise, "metadata": {"id": "exercise"}})
+    for cell in notebook.cells:
+        cell.metadata.setdefault("id", cell.pop("id"))
+        cell.pop("id", None)
+    copied.pop("id")
+    notebook.cells.append(copied)
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    assert run_authoring(repository).returncode == 0
+    mended = nbformat.read(path, as_version=4)
+    assert [cell.id for cell in mended.cells] == ["set-up", "sum-check", "exercise", "cell-3"]
+    assert [sorted(cell.metadata) for cell in mended.cells] == [["tags"], ["nbgrader"], [], []]
+    assert run_authoring(repository, "--check").returncode == 0
 
 
 def test_tool_follows_the_address(repository):

@@ -1,5 +1,6 @@
 """Mix-FFN: the depthwise convolution against PyTorch's, and that it tells tokens where they are."""
 
+import pytest
 import torch
 from support.parity import assert_forms_agree, numbers_kept, perturb
 from torch.nn import functional as F
@@ -55,3 +56,12 @@ def test_of_a_large_image_none_of_the_three_wide_tensors_is_kept_for_the_backwar
 def test_what_is_computed_again_gives_the_same_gradients(monkeypatch):
     monkeypatch.setattr("vitlab.fast.ffn.MUCH_FOR_AN_IMAGE", 1)
     assert_forms_agree(MixFeedForward(6, 20), torch.randn(2, 4, 5, 6))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_a_large_image_passes_in_bands_of_rows_with_the_same_result(rows, monkeypatch):
+    monkeypatch.setattr("vitlab.fast.ffn.MUCH_IN_USE", 1)
+    monkeypatch.setattr("vitlab.fast.ffn.BAND", rows * 5 * 16)
+    ffn, Z = perturb(MixFeedForward(4, 16).double()), torch.randn(2, 7, 5, 4, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(ffn(Z), ffn.as_taught(Z))

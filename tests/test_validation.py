@@ -1,8 +1,11 @@
 """What comes from files and callers is refused in one sentence that names the entry, before anything is made of it."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from vitlab.data import DataError, load
+from vitlab.validation import validated
 
 FOLDER = {"path": "nowhere", "classes": ["sky", "road"]}
 
@@ -46,3 +49,23 @@ FOLDER = {"path": "nowhere", "classes": ["sky", "road"]}
 def test_options_of_data_sets(name, option, wrong, right):
     with pytest.raises(DataError, match=rf"^{name}: {option}\S* is .*, but it must .*{right}"):
         load(name, **(FOLDER if name == "folder" else {}) | {option: wrong})
+
+
+@dataclass
+class Inner:
+    width: int = 1
+
+
+@dataclass
+class Outer:
+    optional: Inner | None = None
+    listed: tuple[Inner, ...] = ()
+    either: int | Inner = 0
+
+
+@pytest.mark.parametrize(
+    "content", [{"optional": {"widht": 2}}, {"listed": [{}, {"widht": 2}]}, {"either": {"widht": 2}}]
+)
+def test_an_unknown_entry_is_named_however_its_table_is_declared(content):
+    with pytest.raises(ValueError, match=r"^there has an entry 'widht' that nobody reads: did you mean 'width'"):
+        validated(Outer, content, "there")

@@ -12,7 +12,7 @@ from dataclasses import is_dataclass
 from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import torch
 from torch import Tensor
@@ -148,9 +148,10 @@ def _sentence(what: Callable, content: Any, where: str, faults: list[dict], name
             break
         path.append(part)
     if "unexpected" in first["type"]:
-        *way, name = path
-        for part in way:
-            what = signature(what).parameters[part].annotation
+        *way, name = first["loc"]
+        for part in way:  # numbers of a list, and the types that pydantic has tried, are no fields
+            if part in signature(what).parameters:
+                what = _dataclass_in(signature(what).parameters[part].annotation) or what
         return f"{where} has an entry {name!r} that nobody reads: {_hint(name, signature(what).parameters)}"
     called = [part if isinstance(part, int) else names.get(part, part) for part in first["loc"]]
     if first["type"].startswith("missing") and isinstance(called[-1], str):
@@ -159,6 +160,11 @@ def _sentence(what: Callable, content: Any, where: str, faults: list[dict], name
     told = dict.fromkeys(_our_words(fault["msg"]) for fault in faults if fault["loc"][: len(path)] == tuple(path))
     shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:80]} ..."
     return f"{where}{': ' * bool(entry)}{entry.replace('.[', '[')} is {shown}, but it {' or '.join(told)}."
+
+
+def _dataclass_in(kind: Any) -> type | None:
+    """What a field's type is, holds, or is among others."""
+    return kind if is_dataclass(kind) else next(filter(None, map(_dataclass_in, get_args(kind))), None)
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -11,6 +11,9 @@ Every notebook then loses its outputs and whatever an editor left in its metadat
 changed and nothing else. Running it twice changes nothing.
 """
 
+import re
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -70,7 +73,11 @@ def committed_form(path: Path, config: dict) -> str:
     notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     notebook.nbformat_minor = 5
     generated = generated_cells(config, topic=path.stem)
-    for cell in notebook.cells:
+    taken = {cell.get("id") for cell in notebook.cells}
+    for place, cell in enumerate(notebook.cells):
+        if "id" not in cell:
+            cell["id"] = next(name for name in _names(cell, place) if name not in taken)
+            taken.add(cell.id)
         cell.source = generated.get(cell.id, cell.source)
         cell.metadata = {key: value for key, value in cell.metadata.items() if key in KEPT_CELL_METADATA}
         if cell.id == "set-up" and path.parent.name == "book":
@@ -79,6 +86,14 @@ def committed_form(path: Path, config: dict) -> str:
             cell.outputs, cell.execution_count = [], None
     nbformat.validate(notebook)
     return nbformat.writes(notebook).rstrip("\n") + "\n"
+
+
+def _names(cell: nbformat.NotebookNode, place: int) -> Iterator[str]:
+    """What a cell may be called that Colab has saved, which writes ids into the metadata, and an older format."""
+    for name in (cell.metadata.get("id"), cell.metadata.get("nbgrader", {}).get("grade_id")):
+        if isinstance(name, str) and re.fullmatch(r"[\w-]{1,64}", name, re.ASCII):
+            yield name
+    yield from (f"cell-{place + more}" for more in count())
 
 
 def main(check: bool) -> int:

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from vitlab.fast.products import linear, parameters
 from vitlab.fast.upsampling import bands, rows_below, upsampling_matrix
 
+STRIP = 32  # bands: so many rows at a time have their maps widened, which a photograph's would fill memory with
+
 
 def all_mlp_decoder(decoder: nn.Module, features: list[Tensor]) -> Tensor:
     """`vitlab.decoder.AllMLPDecoder`: four maps (B, d_i, H_i, W_i) -> (B, num_classes, H_1, W_1)."""
@@ -55,21 +57,28 @@ def _predict_in_bands(decoder: nn.Module, features: list[Tensor], W: Tensor, b: 
     """`_predict(_fuse(...))` where nothing is kept for a backward pass, a few rows at a time.
 
     The C channels of full size are the largest tensor of the model. Here only a band of them exists at once, small
-    enough for the processor's cache, and only the rows below it are multiplied with U's weights.
+    enough for the processor's cache, and only the rows below it are multiplied with U's weights. The smaller maps are
+    widened for a strip of many bands.
     """
     B, _, H_1, W_1 = features[0].shape
-    first, widened = _fused_maps(decoder, features, W, b)
-    matrices = [upsampling_matrix(x.shape[1], H_1, x) for x in widened]
+    heights = [F_i.shape[2] for F_i in features[1:]]
     logits = b.new_empty(B, H_1, W_1, decoder.classify.out_features)
-    for image in range(B):
-        for top, bottom in bands(H_1, W_1 * len(b), like=b):
-            band = features[0][image, :, top:bottom].movedim(0, -1)  # (d_1, rows, W_1) -> (rows, W_1, d_1)
-            fused = linear(band, first).flatten(1)  # (rows, W_1·C)
-            for x, U in zip(widened, matrices, strict=True):
-                low, high = rows_below(top, bottom, x.shape[1], H_1)
-                fused.addmm_(U[top:bottom, low:high], x[image, low:high].flatten(1))  # (rows below, W_1·C)
-            activated = fused.relu_().unflatten(1, (W_1, -1))  # (rows, W_1, C)
-            logits[image, top:bottom] = decoder.classify(activated)
+    for start, end in bands(H_1, B * W_1 * len(b), like=b, together=STRIP):
+        below = [rows_below(start, end, H_i, H_1) for H_i in heights]
+        rows = [F_i[:, :, low:high] for F_i, (low, high) in zip(features[1:], below, strict=True)]
+        first, widened = _fused_maps(decoder, [features[0], *rows], W, b)
+        matrices = [upsampling_matrix(H_i, H_1, x) for H_i, x in zip(heights, widened, strict=True)]
+        for image in range(B):
+            for top, bottom in bands(end - start, W_1 * len(b), like=b):
+                top, bottom = start + top, start + bottom
+                band = features[0][image, :, top:bottom].movedim(0, -1)  # (d_1, rows, W_1) -> (rows, W_1, d_1)
+                fused = linear(band, first).flatten(1)  # (rows, W_1·C)
+                for x, U, (skipped, _) in zip(widened, matrices, below, strict=True):
+                    low, high = rows_below(top, bottom, U.shape[1], H_1)
+                    narrow = x[image, low - skipped : high - skipped].flatten(1)  # (rows below, W_1·C)
+                    fused.addmm_(U[top:bottom, low:high], narrow)
+                activated = fused.relu_().unflatten(1, (W_1, -1))  # (rows, W_1, C)
+                logits[image, top:bottom] = decoder.classify(activated)
     return logits.movedim(-1, 1)  # (B, num_classes, H_1, W_1)
 
 

@@ -10,6 +10,8 @@ from vitlab.fast.products import depthwise_convolution_gelu, linear_gelu
 # From this many numbers an image on, it is a matter of memory what the Mix-FFN keeps. Counted for one image, because a
 # batch can be cut smaller.
 MUCH_FOR_AN_IMAGE = 2**18
+# In use, from so many numbers of one such tensor on, only a band of rows of it exists at once.
+MUCH_IN_USE, BAND = 2**24, 2**22
 
 
 def feed_forward(ffn: nn.Module, Z: Tensor) -> Tensor:
@@ -25,10 +27,20 @@ def mix_feed_forward(ffn: nn.Module, Z: Tensor) -> Tensor:
     Three tensors in between have d_ff = 4d features, which makes them the largest of the encoder. Where images are
     large, none is kept for the backward pass, which computes them again.
     """
-    _, H, W, _ = Z.shape
-    if torch.is_grad_enabled() and H * W * ffn.expand.out_features >= MUCH_FOR_AN_IMAGE:
+    B, H, W, _ = Z.shape
+    row = W * ffn.expand.out_features
+    if torch.is_grad_enabled() and H * row >= MUCH_FOR_AN_IMAGE:
         return checkpoint(_mix_feed_forward, ffn, Z, use_reentrant=False, preserve_rng_state=False)
-    return _mix_feed_forward(ffn, Z)
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or H * row < MUCH_IN_USE:
+        return _mix_feed_forward(ffn, Z)
+    rows = max(1, BAND // row)
+    Y = torch.empty_like(Z)
+    for image in range(B):
+        for top in range(0, H, rows):
+            above, below = max(top - 1, 0), min(top + rows + 1, H)  # the convolution looks at a row on each side
+            band = _mix_feed_forward(ffn, Z[image : image + 1, above:below])
+            Y[image, top : top + rows] = band[0, top - above : top - above + rows]
+    return Y
 
 
 def _mix_feed_forward(ffn: nn.Module, Z: Tensor) -> Tensor:

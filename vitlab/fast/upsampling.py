@@ -26,18 +26,20 @@ def upsampling_matrix(n: int, new_n: int, like: Tensor) -> Tensor:
     return F.interpolate(identity[None], size=new_n, mode="linear", align_corners=False)[0].T
 
 
-def bands(height: int, numbers_in_a_row: int, like: Tensor) -> Iterator[tuple[int, int]]:
+def bands(height: int, numbers_in_a_row: int, like: Tensor, together: int = 1) -> Iterator[tuple[int, int]]:
     """Cut an image into bands of rows, each small enough for the memory that is near.
 
     Args:
         height: rows of the image.
         numbers_in_a_row: its channels times its width.
         like: a tensor on the device that computes.
+        together: as many bands as this make one.
 
     Returns:
         (top, bottom) of each band: the rows top ... bottom - 1.
     """
-    rows = max(1, NUMBERS_AT_A_TIME["cpu" if like.device.type == "cpu" else "gpu"] // numbers_in_a_row)
+    numbers = together * NUMBERS_AT_A_TIME["cpu" if like.device.type == "cpu" else "gpu"]
+    rows = max(1, numbers // numbers_in_a_row)
     for top in range(0, height, rows):
         yield top, min(top + rows, height)
 

@@ -33,8 +33,10 @@ def places(picture: Path, out: Path | None, predictor: Predictor) -> tuple[Path,
     class_map = overlay.with_name(f"{overlay.stem.removesuffix('-overlay')}-classes.png")
     if overlay.suffix.lower() != ".png":
         raise DataError(f"the overlay is a PNG, so that {overlay} has to end in .png.")
+    if not overlay.parent.is_dir():
+        raise DataError(f"there is no folder {overlay.parent}: make it first.")
     if not os.access(overlay.parent, os.W_OK):
-        raise DataError(f"there is no folder {overlay.parent} that can be written to: make it first.")
+        raise DataError(f"nothing can be written to the folder {overlay.parent}: choose another place with --out.")
     for path in (overlay, class_map):
         if path.is_dir() or (path.exists() and path.samefile(picture)):
             raise DataError(f"{path} is {'a folder' if path.is_dir() else 'the picture itself'}: choose another --out.")

@@ -62,7 +62,8 @@ class Predictor:
 
     def prepare(self, pictures: Iterable[Image.Image]) -> Tensor:
         """Pictures that are of one size, once prepared -> (B, C, H, W), on the model's device."""
-        images = torch.stack([self.preparation(picture, self.channels) for picture in pictures])
+        images = [self.preparation(picture, self.channels).movedim(0, -1) for picture in pictures]  # (H, W, C) each
+        images = torch.stack(images).movedim(-1, 1)  # (B, C, H, W), channels last, as the encoder wants them
         return images.to(next(self.model.parameters()).device)
 
     def __call__(self, picture: Image.Image) -> Tensor:
@@ -79,7 +80,7 @@ class Predictor:
         """(1, N), or (1, N, h, w)."""
         with _suiting():
             logits = self.model(self.prepare([picture]), **({"upsample": False} if self.is_segmentation else {}))
-        if not logits.isfinite().all():
+        if not torch.stack(logits.aminmax()).isfinite().all():  # without a second tensor of their size
             raise DataError("what the model makes of the picture are no finite numbers: its weights are too large.")
         return logits
 

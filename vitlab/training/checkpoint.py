@@ -63,9 +63,14 @@ def read_state(folder: Path) -> tuple[dict[str, Any], Callable]:
     path = folder / FILE
     try:
         tensors, about = read_tensors(path)
-        text, written = about["meta"], about["fingerprint"]
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise TrainingError(f"{path} is damaged ({error}): delete {folder} to begin again.") from error
+    if not {"meta", "fingerprint"} <= about.keys():
+        raise TrainingError(
+            f"{path} was not written by this version of vitlab, which keeps a fingerprint in it: choose another folder "
+            f"with --out, or delete {folder} to begin again."
+        )
+    text, written = about["meta"], about["fingerprint"]
     if _fingerprint(text, tensors) != written:
         raise TrainingError(f"{path} was changed after it was written: delete {folder} to begin again.")
 
