@@ -2,7 +2,7 @@
 
 import pytest
 
-# Many tests that share nothing slow: the workers divide them. Of any other file, and of a notebook, one worker does all.
+# Many tests that share nothing slow: the workers divide them. Another file, or a notebook, is one worker's.
 DIVIDED = ("test_checks.py", "test_site.py")
 
 

@@ -41,9 +41,6 @@ def model_of(name: str) -> torch.nn.Module:
 
 
 @torch.no_grad()
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="the weights have biases in attention until `vit-cifar10` has been trained"
-)
 def test_the_contracted_functions_compute_the_vit_of_the_package():
     model = model_of("vit-cifar10")
     images = torch.randn(3, 3, 32, 32, dtype=torch.float64)

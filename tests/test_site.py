@@ -201,19 +201,23 @@ def test_page_weighs_less_than_a_megabyte(visit, path):
 @pytest.mark.parametrize("path", ALL_PAGES)
 def test_axe_finds_nothing_serious(visit, path):
     """In light, in dark, and on a narrow screen. https://dequeuniversity.com/rules/axe explains the rules."""
-    of_colours = ("color-contrast", "link-in-text-block")  # half of the time; the width of the screen changes no colour
+    of_colour = ("color-contrast", "link-in-text-block")  # half of the time; the width of the screen changes no colour
     everything = {"rules": {"label-content-name-mismatch": {"enabled": True}}}
-    colours = {"runOnly": list(of_colours)}
-    others = {"rules": everything["rules"] | {rule: {"enabled": False} for rule in of_colours}}
+    colours = {"runOnly": list(of_colour)}
+    others = {"rules": everything["rules"] | {rule: {"enabled": False} for rule in of_colour}}
     with visit(path) as page:
-        for scheme, viewport, rules in (("light", WIDE, everything), ("dark", WIDE, colours), ("light", NARROW, others)):
+        for scheme, viewport, run in (
+            ("light", WIDE, everything),
+            ("dark", WIDE, colours),
+            ("light", NARROW, others),
+        ):
             page.emulate_media(color_scheme=scheme)
             page.set_viewport_size(viewport)
             page.wait_for_selector(f"html[data-theme={scheme}]")
             page.evaluate("() => Promise.all(document.getAnimations().map((fading) => fading.finished)).then(() => {})")
             page.wait_for_function(REACHABLE)
             # preload: axe would fetch style sheets once more, some of them from wrong addresses
-            options = {"resultTypes": ["violations"], "preload": False} | rules
+            options = {"resultTypes": ["violations"], "preload": False} | run
             found = [
                 (rule["id"], node["html"])
                 for rule in Axe().run(page, options=options).response["violations"]

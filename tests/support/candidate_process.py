@@ -10,7 +10,7 @@ from torch import Tensor
 
 from support import digits_exercise, made_up
 from support.strange import STRANGE
-from vitlab.checks import TOPICS, exercises
+from vitlab.checks import derivable
 from vitlab.checks.engine import wire
 from vitlab.checks.engine.candidate import LocalCandidate, Outcome
 from vitlab.checks.engine.values import Value
@@ -23,8 +23,7 @@ def functions(variant: str) -> dict:
     "digits constant", an answer to the training exercise."""
     if variant.startswith("digits "):
         return {digits_exercise.EXERCISE.name: digits_exercise.ANSWERS[variant.split()[1]]}
-    every = [exercise for topic in TOPICS for exercise in exercises(topic)]
-    every += made_up.EXERCISES
+    every = [*derivable().values(), *made_up.EXERCISES]
     if variant in STRANGE:
         return {exercise.name: STRANGE[variant][0](exercise.reference) for exercise in every}
     if variant == "reference":

@@ -12,6 +12,7 @@ def card(name: str, metrics: dict[str, Any]) -> str:
     start = recipe["model"].get("pretrained") or recipe["model"].get("encoder_weights")
     part = "" if "pretrained" in recipe["model"] else " in its encoder"
     weights = f"the weights of `{start}`{part}, whose licence holds on," if start else "random weights"
+    threads = "1 thread" if where["threads"] == 1 else f"{where['threads']} threads"
     return f"""# {name}
 
 A {recipe["model"]["kind"]} with {metrics["parameters"]:,} parameters, trained from {weights} by the recipe
@@ -21,7 +22,7 @@ float16.
 - **{score.replace("_", " ")}: {value:.2%}**, on {data["test"]:,} images that it was not trained on, before the rounding
   to float16. `metrics.json` has the other numbers.
 - **Trained** with {metrics["operations"] / 1e15:.2g} PFLOP in {metrics["seconds"]:.0f} seconds, from the seed
-  {metrics["seed"]}, on {where["device"]}, {where["threads"]} threads, PyTorch {where["torch"]},
+  {metrics["seed"]}, on {where["device"]}, {threads}, PyTorch {where["torch"]},
   commit {where["commit"]}, {where["date"]}.
 - **Data**: {data["name"]}, {data["train"]:,} images; {data["size"]}. Source: {data["source"]}. Licence:
   {data["licence"]}. Cite: {data["citation"]}.
