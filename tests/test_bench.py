@@ -40,6 +40,13 @@ def test_the_command_writes_ratios_floors_and_a_figure(made_up, tmp_path):
     assert (tmp_path / "throughput.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_where_nothing_can_be_written_nothing_is_measured(made_up, monkeypatch, tmp_path):
+    (tmp_path / "a_file").touch()
+    monkeypatch.setattr(models, "alone", lambda *_, **__: pytest.fail("measured in vain"))
+    result = CliRunner().invoke(app, ["bench", "--out", str(tmp_path / "a_file" / "results")])
+    assert result.exit_code != 0 and isinstance(result.exception, OSError | SystemExit)
+
+
 def test_class_maps_are_measured_beside_the_engines_that_are_here(made_up, monkeypatch, tmp_path):
     monkeypatch.setattr(models, "MODELS", {"SegFormer-B0": 64})
     said = []

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from vitlab.bench.engines import ENGINES, exported
 from vitlab.bench.measurement import DTYPES, alone, device, machine_rates, resident, seconds
 from vitlab.decoder import upsample
-from vitlab.files import write_json
+from vitlab.files import folder_written_whole, write_json
 from vitlab.machine import provenance
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.segformer import CONFIGS as SEGFORMER_CONFIGS
@@ -234,19 +234,24 @@ def where() -> dict[str, Any]:
 
 
 def run(folder: Path, rounds: int, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Measure everything; write throughput.json and throughput.png, on a GPU throughput-gpu.*, into `folder`."""
-    rows = []
-    for model in MODELS:
-        for mode in MODES:
-            if mode == "class maps" and not model.startswith("SegFormer"):
-                continue
-            rows.append(alone(measure, model, mode, rounds, HF_HUB_OFFLINE="1"))
-            say(line(rows[-1]))
-    results = {"where": where(), "rows": rows}
-    path = folder / ("throughput.json" if device() == "cpu" else "throughput-gpu.json")
-    write_json(path, results)
-    draw(results, path.with_suffix(".png"))
-    say(f"Written: {path}, {path.with_suffix('.png')}")
+    """Measure everything; write throughput.json and throughput.png, on a GPU throughput-gpu.*, into `folder`.
+
+    Raises:
+        OSError: at once, if no files can be written there.
+    """
+    name = "throughput" if device() == "cpu" else "throughput-gpu"
+    with folder_written_whole(folder) as draft:  # before anything is measured: it takes some minutes
+        rows = []
+        for model in MODELS:
+            for mode in MODES:
+                if mode == "class maps" and not model.startswith("SegFormer"):
+                    continue
+                rows.append(alone(measure, model, mode, rounds, HF_HUB_OFFLINE="1"))
+                say(line(rows[-1]))
+        results = {"where": where(), "rows": rows}
+        write_json(draft / f"{name}.json", results)
+        draw(results, draft / f"{name}.png")
+    say(f"Written: {folder / name}.json, {folder / name}.png")
     return results
 
 
