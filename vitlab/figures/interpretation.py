@@ -21,7 +21,7 @@ def show_maps(image: Tensor, rows: dict[str, Tensor], titles: list[str], query: 
     for i, (name, maps) in enumerate(rows.items()):
         row = axes[i * (k + 1) : (i + 1) * (k + 1)]
         paint(row[0], image)
-        row[0].set_title(name, fontsize=9)
+        row[0].set_title(name, fontsize=8)
         for ax, weights, title in zip(row[1:], maps, titles, strict=True):
             ax.imshow(weights.numpy(), cmap="Blues", vmin=0, vmax=top)
             ax.set_axis_off()
