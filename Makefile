@@ -48,9 +48,9 @@ $(BUILD)/book: .venv/installed $(BUILD)/exercises $(PACKAGE) $(BOOK)
 	@$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@touch $@
 
-# Two workers, see tests/conftest.py. Skipped tests are listed.
+# Two workers; a notebook's cells share a kernel, so that a file stays with one worker. Skipped tests are listed.
 test: $(BUILD)/exercises $(BUILD)/book
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -rs --durations 5 tests solutions --nbval-lax
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs --durations 5 tests solutions --nbval-lax
 
 # What the checks accept, refuse and explain: book/results/checks.json. Some minutes.
 checks-report: .venv/installed

@@ -16,7 +16,7 @@ def show_maps(image: Tensor, rows: dict[str, Tensor], titles: list[str], query: 
         query: row and column of the patch that is asked; it is framed.
     """
     k = len(titles)
-    axes = new_axes(len(rows), k + 1, height=6.3 * len(rows) / (k + 1) + 0.3)
+    axes = new_axes(len(rows), k + 1, height=min(1.7, 6.3 / (k + 1)) * len(rows) + 0.3)
     top = max(maps.max().item() for maps in rows.values())
     for i, (name, maps) in enumerate(rows.items()):
         row = axes[i * (k + 1) : (i + 1) * (k + 1)]
