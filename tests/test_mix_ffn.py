@@ -5,6 +5,7 @@ import torch
 from support.parity import assert_forms_agree, numbers_kept, perturb
 from torch.nn import functional as F
 
+from vitlab.fast.upsampling import NUMBERS_AT_A_TIME
 from vitlab.mix_ffn import MixFeedForward, depthwise_convolution, mix_ffn
 
 
@@ -61,7 +62,8 @@ def test_what_is_computed_again_gives_the_same_gradients(monkeypatch):
 @pytest.mark.parametrize("rows", [1, 3, 100])
 def test_a_large_image_passes_in_bands_of_rows_with_the_same_result(rows, monkeypatch):
     monkeypatch.setattr("vitlab.fast.ffn.MUCH_IN_USE", 1)
-    monkeypatch.setattr("vitlab.fast.ffn.BAND", rows * 5 * 16)
+    monkeypatch.setattr("vitlab.fast.ffn.STRIP", 1)
+    monkeypatch.setitem(NUMBERS_AT_A_TIME, "cpu", rows * 5 * 16)
     ffn, Z = perturb(MixFeedForward(4, 16).double()), torch.randn(2, 7, 5, 4, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(ffn(Z), ffn.as_taught(Z))

@@ -7,13 +7,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from support import made_up
+from support.made_up import EVERY
 
 from vitlab import checks
 from vitlab.checks.engine.candidate import LocalCandidate
 from vitlab.checks.engine.judge import judge
-
-EVERY = [*checks.derivable().values(), *made_up.EXERCISES]
 
 
 @contextlib.contextmanager

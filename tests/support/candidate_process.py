@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from support import digits_exercise, made_up
+from support import digits_exercise
+from support.made_up import EVERY
 from support.strange import STRANGE
-from vitlab.checks import derivable
 from vitlab.checks.engine import wire
 from vitlab.checks.engine.candidate import LocalCandidate, Outcome
 from vitlab.checks.engine.values import Value
@@ -23,13 +23,12 @@ def functions(variant: str) -> dict:
     "digits constant", an answer to the training exercise."""
     if variant.startswith("digits "):
         return {digits_exercise.EXERCISE.name: digits_exercise.ANSWERS[variant.split()[1]]}
-    every = [*derivable().values(), *made_up.EXERCISES]
     if variant in STRANGE:
-        return {exercise.name: STRANGE[variant][0](exercise.reference) for exercise in every}
+        return {exercise.name: STRANGE[variant][0](exercise.reference) for exercise in EVERY}
     if variant == "reference":
-        return {exercise.name: exercise.reference for exercise in every}
+        return {exercise.name: exercise.reference for exercise in EVERY}
     k = int(variant.split()[1])
-    return {e.name: e.misconceptions[k % len(e.misconceptions)].function for e in every}
+    return {e.name: e.misconceptions[k % len(e.misconceptions)].function for e in EVERY}
 
 
 @cache

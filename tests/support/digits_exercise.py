@@ -1,11 +1,13 @@
 """A small training exercise on the digits, and how it is answered rightly and otherwise."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitlab.checks.cifar import draw_digits
-from vitlab.checks.engine.training import Level, TrainingExercise, accuracy
+from vitlab.checks.cifar import training
+from vitlab.checks.engine.training import Level
 from vitlab.data import digits
 
 
@@ -20,14 +22,10 @@ def softmax_regression(images: Tensor, labels: Tensor, test_images: Tensor) -> T
     return (test_images.flatten(1) @ W + b).argmax(dim=-1)
 
 
-EXERCISE = TrainingExercise(
+EXERCISE = replace(
+    training,
     name="name_digits",
-    arguments=("images", "labels", "test_images"),
-    returns="(S,)",
     reference=softmax_regression,
-    task=draw_digits,
-    measure="accuracy",
-    score=accuracy,
     levels=(Level(0.3, 1), Level(0.6, 1), Level(0.88, 2)),
     seconds=30,
     low_score="A low score usually means too few steps, or a learning rate that is too high.",

@@ -126,15 +126,20 @@ def transfer(weights: Path, *, sizes: tuple[int, ...], seeds: int, steps: int, b
     return {"data": data.card.name, "test_images": len(data.test), "training": training, "runs": runs}
 
 
+def which(weights: Path) -> dict[str, Any]:
+    """Which weights were measured, for whoever reads the results."""
+    metrics = read_metrics(weights)
+    return {"accuracy": metrics["test_accuracy"], "date": metrics["where"]["date"]}
+
+
 def main() -> None:
-    of_weights = {"accuracy": read_metrics(WEIGHTS)["test_accuracy"], "date": read_metrics(WEIGHTS)["where"]["date"]}
     data = load("cifar10")
     found, pixels = answers(WEIGHTS, data.test)
     write_json(RESULTS / "vit-cifar10.json", found | {"data": data.card.name, "where": provenance()})
     strip = torch.cat(list(pixels), dim=-1).permute(1, 2, 0)  # (WRONG, 3, H, W) -> (H, WRONG·W, 3)
     Image.fromarray(strip.numpy()).save(RESULTS / "vit-cifar10-wrong.png")
     moved = transfer(WEIGHTS, sizes=(4, 16), seeds=2, steps=60, batch_size=32, peak=5e-4)
-    write_json(RESULTS / "transfer.json", moved | {"weights": of_weights, "where": provenance()})
+    write_json(RESULTS / "transfer.json", moved | {"weights": which(WEIGHTS), "where": provenance()})
 
 
 if __name__ == "__main__":

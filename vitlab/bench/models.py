@@ -12,6 +12,7 @@ Where there is a GPU it is what is measured: larger batches, products in bfloat1
 import importlib
 import importlib.util
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -242,10 +243,8 @@ def run(folder: Path, rounds: int, say: Callable[[str], None] = print) -> dict[s
     name = "throughput" if device() == "cpu" else "throughput-gpu"
     with folder_written_whole(folder) as draft:  # before anything is measured: it takes some minutes
         rows = []
-        for model in MODELS:
-            for mode in MODES:
-                if mode == "class maps" and not model.startswith("SegFormer"):
-                    continue
+        for model, mode in product(MODELS, MODES):
+            if mode != "class maps" or model.startswith("SegFormer"):
                 rows.append(alone(measure, model, mode, rounds, HF_HUB_OFFLINE="1"))
                 say(line(rows[-1]))
         results = {"where": where(), "rows": rows}

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitlab.bench.cifar import RESULTS, WEIGHTS
+from vitlab.bench.cifar import RESULTS, WEIGHTS, which
 from vitlab.data import Split, load
 from vitlab.embeddings import patchify
 from vitlab.files import write_json
 from vitlab.interpretation import block_outputs, linear_probe, logit_lens
 from vitlab.machine import provenance
 from vitlab.pretrained.predictor import read_predictor
-from vitlab.training.run import read_metrics
 from vitlab.vit import ViT
 
 
@@ -93,10 +92,9 @@ def measure(weights: Path, test: Split, count: int, test_count: int) -> dict[str
 
 def main() -> None:
     data = load("cifar10")
-    metrics = read_metrics(WEIGHTS)
-    of_weights = {"accuracy": metrics["test_accuracy"], "date": metrics["where"]["date"]}
     found = measure(WEIGHTS, data.test, 1500, 1000)
-    write_json(RESULTS / "probes.json", found | {"data": data.card.name, "weights": of_weights, "where": provenance()})
+    found |= {"data": data.card.name, "weights": which(WEIGHTS), "where": provenance()}
+    write_json(RESULTS / "probes.json", found)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from vitlab.attention import (
     multi_head_self_attention,
     split_heads,
 )
+from vitlab.checks.engine.diagnosis import sum_other_than_1
 from vitlab.checks.engine.exercise import Exercise, FollowThrough, Part, Sizes
 
 # ---- attention_scores
@@ -133,9 +134,8 @@ for limit in (20, 50, 100):
 def _broken_weights(weights: Tensor) -> str:
     if bool((weights < 0).any()):
         return f"Attention weights are positive, and these are not: the smallest is {weights.min():.4g}."
-    sums = weights.sum(-1).flatten()
-    if bool(((sums - 1).abs() > 1e-3).any()):
-        return f"Each row of weights should sum to 1; one of these sums to {sums[(sums - 1).abs().argmax()]:.4g}."
+    if other := sum_other_than_1(weights):
+        return f"Each row of weights should sum to 1; one of these sums to {other}."
     return ""
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from vitlab.checks.engine.diagnosis import sum_other_than_1
 from vitlab.checks.engine.exercise import Exercise, Part, Sizes
 from vitlab.checks.engine.training import Level, Task, TrainingExercise, accuracy, moved_and_lit, renumbered
 from vitlab.cifar import cross_entropy, learning_rate, mixup, mixup_targets, train_digits
@@ -67,6 +68,13 @@ def _(logits, labels, smoothing):
     return -(y * log_p).sum(dim=1).mean()
 
 
+def smooth(logits, labels, smoothing):
+    """The right targets, which the wrong versions are read with as if they were written out."""
+    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
+    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    return y
+
+
 @loss.misconception(
     "The other classes get smoothing / (N - 1) each and the label 1 - smoothing: the lecture shares smoothing among all N "
     "classes, the label included, s / N for each."
@@ -104,8 +112,7 @@ def _(logits, labels, smoothing):
 
 @loss.misconception(TWICE)
 def _(logits, labels, smoothing):
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     log_p = logits.softmax(dim=-1).log_softmax(dim=-1)
     return -(y * log_p).sum(dim=-1).mean()
 
@@ -123,16 +130,14 @@ def _(logits, labels, smoothing):
     "The classes of an image are averaged: add them up, and take the mean over the images only. Yours is N times too small."
 )
 def _(logits, labels, smoothing):
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     log_p = logits.log_softmax(dim=-1)
     return -(y * log_p).mean()
 
 
 @loss.misconception("The losses of the images are added up: take their mean, so that the batch's size does not matter.")
 def _(logits, labels, smoothing):
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     log_p = logits.log_softmax(dim=-1)
     return -(y * log_p).sum(dim=-1).sum()
 
@@ -147,24 +152,21 @@ OVERFLOW = (
 def _(logits, labels, smoothing):
     exponentials = torch.exp(logits)
     p = exponentials / exponentials.sum(dim=-1, keepdim=True)
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     return -(y * torch.log(p)).sum(dim=-1).mean()
 
 
 @loss.misconception(OVERFLOW)
 def _(logits, labels, smoothing):
     log_p = logits - torch.exp(logits).sum(dim=-1, keepdim=True).log()
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     return -(y * log_p).sum(dim=-1).mean()
 
 
 @loss.misconception(OVERFLOW)
 def _(logits, labels, smoothing):
     p = logits.softmax(dim=-1)
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     return -(y * torch.log(p)).sum(dim=-1).mean()
 
 
@@ -173,8 +175,7 @@ def _(logits, labels, smoothing):
 )
 def _(logits, labels, smoothing):
     p = logits.softmax(dim=-1)
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     return -(y * torch.log(p + 1e-8)).sum(dim=-1).mean()
 
 
@@ -183,23 +184,20 @@ def _(logits, labels, smoothing):
 )
 def _(logits, labels, smoothing):
     p = logits.softmax(dim=-1).clamp(min=1e-7)
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     return -(y * torch.log(p)).sum(dim=-1).mean()
 
 
 @loss.misconception("The logarithm is missing: the loss is -log p, not -p.")
 def _(logits, labels, smoothing):
     p = logits.softmax(dim=-1)
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     return -(y * p).sum(dim=-1).mean()
 
 
 @loss.misconception("The softmax is missing: these are the scores themselves, weighted by the targets.")
 def _(logits, labels, smoothing):
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     return -(y * logits).sum(dim=-1).mean()
 
 
@@ -208,8 +206,7 @@ def _(logits, labels, smoothing):
 )
 def _(logits, labels, smoothing):
     p = logits.softmax(dim=-1)
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     return ((p - y) ** 2).sum(dim=-1).mean()
 
 
@@ -220,15 +217,13 @@ SIGMOIDS = (
 
 @loss.misconception(SIGMOIDS)
 def _(logits, labels, smoothing):
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     return F.binary_cross_entropy_with_logits(logits, y)
 
 
 @loss.misconception(SIGMOIDS)
 def _(logits, labels, smoothing):
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     losses = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
     return losses.sum(dim=-1).mean()
 
@@ -238,8 +233,7 @@ def _(logits, labels, smoothing):
     "0 even for a perfect model."
 )
 def _(logits, labels, smoothing):
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     log_p = logits.log_softmax(dim=-1)
     return F.kl_div(log_p, y, reduction="batchmean")
 
@@ -254,8 +248,7 @@ def _(logits, labels, smoothing):
     "The loss is smoothed twice: the targets are smooth already when F.cross_entropy smooths them again."
 )
 def _(logits, labels, smoothing):
-    one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
-    y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+    y = smooth(logits, labels, smoothing)
     return F.cross_entropy(logits, y, label_smoothing=smoothing)
 
 
@@ -729,10 +722,8 @@ def _drawn_targets(generator: Generator, sizes: dict[str, int], dtype: torch.dty
 
 
 def _broken_targets(targets: Tensor) -> str:
-    sums = targets.sum(dim=-1).flatten()
-    if bool(((sums - 1).abs() > 1e-3).any()):
-        return f"The targets of an image sum to 1; here one has the sum {sums[(sums - 1).abs().argmax()]:.4g}."
-    return ""
+    other = sum_other_than_1(targets)
+    return f"The targets of an image sum to 1; here one has the sum {other}." if other else ""
 
 
 mixed_targets = Exercise(

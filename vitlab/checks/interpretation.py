@@ -3,6 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
+from vitlab.checks.engine.diagnosis import sum_other_than_1
 from vitlab.checks.engine.exercise import Exercise, Part, Sizes
 from vitlab.interpretation import attention_rollout
 
@@ -18,10 +19,8 @@ def _in_double(maps: Tensor) -> Tensor:
 
 
 def _broken(rollout: Tensor) -> str:
-    sums = rollout.sum(dim=-1).flatten()
-    if bool(((sums - 1).abs() > 1e-3).any()):
-        return f"Each row of a rollout sums to 1; one of these sums to {sums[(sums - 1).abs().argmax()]:.4g}."
-    return ""
+    other = sum_other_than_1(rollout)
+    return f"Each row of a rollout sums to 1; one of these sums to {other}." if other else ""
 
 
 def product(mixed: Tensor) -> Tensor:
@@ -96,6 +95,12 @@ LARGEST = "The heads are fused by their largest weight: here it is their mean."
 ENTRIES = "The blocks are multiplied entry by entry: it is the product of matrices, @."
 
 
+def of_blocks(maps):
+    """The right Ã of every block, which the wrong versions are read with as if it were written out."""
+    mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    return mixed
+
+
 @rollout.misconception(ORDER)
 def _(maps):
     n = maps.shape[-1]
@@ -157,19 +162,19 @@ def _(maps):
 
 @rollout.misconception(ENTRIES)
 def _(maps):
-    mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    mixed = of_blocks(maps)
     return mixed.prod(dim=1)
 
 
 @rollout.misconception("The blocks are averaged: multiply them, the last one leftmost.")
 def _(maps):
-    mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    mixed = of_blocks(maps)
     return mixed.mean(dim=1)
 
 
 @rollout.misconception("The blocks are added up: multiply them, the last one leftmost.")
 def _(maps):
-    mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    mixed = of_blocks(maps)
     return mixed.sum(dim=1)
 
 
@@ -182,21 +187,21 @@ def _(maps):
 
 @rollout.misconception(ONE_BLOCK + " The last one is missing here.")
 def _(maps):
-    mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    mixed = of_blocks(maps)
     identity = torch.eye(maps.shape[-1], dtype=maps.dtype).expand(len(maps), -1, -1)
     return product(torch.cat([identity.unsqueeze(1), mixed[:, :-1]], dim=1))
 
 
 @rollout.misconception(ONE_BLOCK + " The first one is missing here.")
 def _(maps):
-    mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    mixed = of_blocks(maps)
     identity = torch.eye(maps.shape[-1], dtype=maps.dtype).expand(len(maps), -1, -1)
     return product(torch.cat([identity.unsqueeze(1), mixed[:, 1:]], dim=1))
 
 
 @rollout.misconception("The first block is multiplied twice: a product that begins with it goes on with block 2.")
 def _(maps):
-    mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    mixed = of_blocks(maps)
     return product(torch.cat([mixed[:, :1], mixed], dim=1))
 
 
@@ -207,7 +212,7 @@ def _(maps):
 
 @rollout.misconception("The result is transposed: row i says what token i of the last block is made of.")
 def _(maps):
-    mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    mixed = of_blocks(maps)
     return product(mixed).transpose(1, 2)
 
 
@@ -257,13 +262,13 @@ def _(maps):
 
 @rollout.misconception("The images are averaged: each has a rollout of its own.")
 def _(maps):
-    mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    mixed = of_blocks(maps)
     return product(mixed).mean(dim=0, keepdim=True).expand(len(maps), -1, -1)
 
 
 @rollout.misconception("Only the class token's row is returned: return the whole matrix, (B, n, n).")
 def _(maps):
-    mixed = 0.5 * maps.mean(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    mixed = of_blocks(maps)
     return product(mixed)[:, 0]
 
 

@@ -55,6 +55,20 @@ def _(images, p, patch_size, num_heads):
     return z_class @ p["W_head"] + p["b_head"]
 
 
+def assembled(images, p, patch_size):
+    """The right z_0, which wrong versions are read with as if it were written out."""
+    patches = embed_patches(images, p["E"], patch_size) + p["b"]
+    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
+    return z_0
+
+
+def encoded(images, p, patch_size, num_heads):
+    """The right z_L, likewise."""
+    z_0 = assembled(images, p, patch_size)
+    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    return z_L
+
+
 MEAN = (
     "The mean of all tokens is classified, or the mean of all their scores, which is the same: the lecture reads the class "
     "token alone, z_L[:, 0]."
@@ -63,9 +77,7 @@ MEAN = (
 
 @classifier.misconception(MEAN)
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L.mean(dim=1)
     return z_class @ p["W_head"] + p["b_head"]
 
@@ -74,18 +86,14 @@ def _(images, p, patch_size, num_heads):
     "The mean of the patches' tokens is classified: the lecture reads the class token alone, z_L[:, 0]."
 )
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L[:, 1:].mean(dim=1)
     return z_class @ p["W_head"] + p["b_head"]
 
 
 @classifier.misconception("The last token of the sequence is read: the class token is the first, z_L[:, 0].")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L[:, -1]
     return z_class @ p["W_head"] + p["b_head"]
 
@@ -94,36 +102,28 @@ def _(images, p, patch_size, num_heads):
     "The first patch's token is read, z_L[:, 1]: the class token stands in front of it, z_L[:, 0]."
 )
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L[:, 1]
     return z_class @ p["W_head"] + p["b_head"]
 
 
 @classifier.misconception("z_L[0] is all the tokens of the first image: z_L[:, 0] is the first token of every image.")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L[0]
     return z_class @ p["W_head"] + p["b_head"]
 
 
 @classifier.misconception(MEAN)
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L
     return (z_class @ p["W_head"] + p["b_head"]).mean(dim=1)
 
 
 @classifier.misconception("Every token is classified, (B, n+1, N): the head reads the class token alone, z_L[:, 0].")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L
     return z_class @ p["W_head"] + p["b_head"]
 
@@ -132,9 +132,7 @@ def _(images, p, patch_size, num_heads):
     "The largest number of each feature over all tokens is classified: the lecture reads the class token alone."
 )
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L.amax(dim=1)
     return z_class @ p["W_head"] + p["b_head"]
 
@@ -219,8 +217,7 @@ def _(images, p, patch_size, num_heads):
 
 @classifier.misconception("The encoder is missing: the class token is read before any block has seen it.")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
+    z_0 = assembled(images, p, patch_size)
     z_L = z_0
     z_class = z_L[:, 0]
     return z_class @ p["W_head"] + p["b_head"]
@@ -228,8 +225,7 @@ def _(images, p, patch_size, num_heads):
 
 @classifier.misconception("The last LN is missing: after the blocks come gamma and beta, as in `encoder`.")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
+    z_0 = assembled(images, p, patch_size)
     z_L = all_blocks(encoder_block, z_0, p["blocks"], num_heads)
     z_class = z_L[:, 0]
     return z_class @ p["W_head"] + p["b_head"]
@@ -237,8 +233,7 @@ def _(images, p, patch_size, num_heads):
 
 @classifier.misconception("The last LN is applied twice: `encoder` ends with it already.")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
+    z_0 = assembled(images, p, patch_size)
     z_L = layer_norm(encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads), p["gamma"], p["beta"], 1e-6)
     z_class = z_L[:, 0]
     return z_class @ p["W_head"] + p["b_head"]
@@ -246,8 +241,7 @@ def _(images, p, patch_size, num_heads):
 
 @classifier.misconception("The blocks run in the wrong order, the last one first.")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
+    z_0 = assembled(images, p, patch_size)
     z_L = encoder(z_0, p["blocks"][::-1], p["gamma"], p["beta"], num_heads)
     z_class = z_L[:, 0]
     return z_class @ p["W_head"] + p["b_head"]
@@ -255,8 +249,7 @@ def _(images, p, patch_size, num_heads):
 
 @classifier.misconception("The first block's parameters are used for all blocks.")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
+    z_0 = assembled(images, p, patch_size)
     z_L = encoder(z_0, p["blocks"][:1] * len(p["blocks"]), p["gamma"], p["beta"], num_heads)
     z_class = z_L[:, 0]
     return z_class @ p["W_head"] + p["b_head"]
@@ -264,8 +257,7 @@ def _(images, p, patch_size, num_heads):
 
 @classifier.misconception("Only the first block is used: give all of p['blocks'] to the encoder.")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
+    z_0 = assembled(images, p, patch_size)
     z_L = encoder(z_0, p["blocks"][:1], p["gamma"], p["beta"], num_heads)
     z_class = z_L[:, 0]
     return z_class @ p["W_head"] + p["b_head"]
@@ -273,8 +265,7 @@ def _(images, p, patch_size, num_heads):
 
 @classifier.misconception("The encoder has one head only: give it num_heads.")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
+    z_0 = assembled(images, p, patch_size)
     z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], 1)
     z_class = z_L[:, 0]
     return z_class @ p["W_head"] + p["b_head"]
@@ -284,8 +275,7 @@ def _(images, p, patch_size, num_heads):
     "There is an LN on z_0, before the encoder: the blocks have their own, and the last LN stands behind them."
 )
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
+    z_0 = assembled(images, p, patch_size)
     z_L = encoder(layer_norm(z_0, p["gamma"], p["beta"], 1e-6), p["blocks"], p["gamma"], p["beta"], num_heads)
     z_class = z_L[:, 0]
     return z_class @ p["W_head"] + p["b_head"]
@@ -293,9 +283,7 @@ def _(images, p, patch_size, num_heads):
 
 @classifier.misconception("The bias of the head is missing: z_L^0 W_head + b_head.")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L[:, 0]
     return z_class @ p["W_head"]
 
@@ -304,36 +292,28 @@ def _(images, p, patch_size, num_heads):
     "A softmax stands behind the head: the function returns the scores themselves, and the loss takes their softmax."
 )
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L[:, 0]
     return (z_class @ p["W_head"] + p["b_head"]).softmax(dim=-1)
 
 
 @classifier.misconception("A log-softmax stands behind the head: the function returns the scores themselves.")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L[:, 0]
     return (z_class @ p["W_head"] + p["b_head"]).log_softmax(dim=-1)
 
 
 @classifier.misconception("A sigmoid stands behind the head: the function returns the scores themselves.")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L[:, 0]
     return torch.sigmoid(z_class @ p["W_head"] + p["b_head"])
 
 
 @classifier.misconception("There is a GELU before the head: it is one linear layer on the class token.")
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L[:, 0]
     return F.gelu(z_class) @ p["W_head"] + p["b_head"]
 
@@ -342,9 +322,7 @@ def _(images, p, patch_size, num_heads):
     "There is a tanh before the head, as in models with a pooler: here it is one linear layer on the class token."
 )
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L[:, 0]
     return torch.tanh(z_class) @ p["W_head"] + p["b_head"]
 
@@ -353,9 +331,7 @@ def _(images, p, patch_size, num_heads):
     "The class itself is returned: return its N scores, of which the largest is that of the class."
 )
 def _(images, p, patch_size, num_heads):
-    patches = embed_patches(images, p["E"], patch_size) + p["b"]
-    z_0 = assemble_sequence(patches, p["x_class"], p["E_pos"])
-    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
+    z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L[:, 0]
     return (z_class @ p["W_head"] + p["b_head"]).argmax(dim=-1)
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from vitlab.fast.products import linear, parameters
 from vitlab.fast.upsampling import bands, rows_below, upsampling_matrix
 
-STRIP = 32  # bands: so many rows at a time have their maps widened, which a photograph's would fill memory with
+STRIP = 32  # of so many bands the smaller maps are widened at once; of a whole photograph they would fill the memory
 
 
 def all_mlp_decoder(decoder: nn.Module, features: list[Tensor]) -> Tensor:

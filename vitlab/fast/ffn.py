@@ -6,12 +6,13 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from vitlab.fast.products import depthwise_convolution_gelu, linear_gelu
+from vitlab.fast.upsampling import bands
 
 # From this many numbers an image on, it is a matter of memory what the Mix-FFN keeps. Counted for one image, because a
 # batch can be cut smaller.
 MUCH_FOR_AN_IMAGE = 2**18
-# In use, from so many numbers of one such tensor on, only a band of rows of it exists at once.
-MUCH_IN_USE, BAND = 2**24, 2**22
+# In use, from so many numbers of one such tensor on, only a strip of it exists at once, of so many bands.
+MUCH_IN_USE, STRIP = 2**24, 8
 
 
 def feed_forward(ffn: nn.Module, Z: Tensor) -> Tensor:
@@ -33,13 +34,12 @@ def mix_feed_forward(ffn: nn.Module, Z: Tensor) -> Tensor:
         return checkpoint(_mix_feed_forward, ffn, Z, use_reentrant=False, preserve_rng_state=False)
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or H * row < MUCH_IN_USE:
         return _mix_feed_forward(ffn, Z)
-    rows = max(1, BAND // row)
     Y = torch.empty_like(Z)
     for image in range(B):
-        for top in range(0, H, rows):
-            above, below = max(top - 1, 0), min(top + rows + 1, H)  # the convolution looks at a row on each side
-            band = _mix_feed_forward(ffn, Z[image : image + 1, above:below])
-            Y[image, top : top + rows] = band[0, top - above : top - above + rows]
+        for top, bottom in bands(H, row, like=Z, together=STRIP):
+            above, below = max(top - 1, 0), min(bottom + 1, H)  # the convolution looks at a row on each side
+            strip = _mix_feed_forward(ffn, Z[image : image + 1, above:below])
+            Y[image, top:bottom] = strip[0, top - above : bottom - above]
     return Y
 
 

@@ -13,6 +13,7 @@ from io import BytesIO, StringIO
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
@@ -69,6 +70,13 @@ def paint(ax: Axes, image: Tensor) -> None:
     """Draw one image (C, H, W) with values in [0, 1] on the axes, without ticks."""
     ax.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1)  # (H, W, C)
     ax.set_axis_off()
+
+
+def frame(ax: Axes, row: int, column: int, side: float, start: float = 0) -> None:
+    """Frame the patch in a row and a column of patches of that side."""
+    corner = (start + column * side, start + row * side)
+    for colour, width in (("white", 2.6), (ORANGE, 1.3)):
+        ax.add_patch(Rectangle(corner, side, side, fill=False, ec=colour, lw=width))
 
 
 def show_images(images: dict[str, Tensor], *, columns: int = 1) -> None:

@@ -1,12 +1,11 @@
 """The figures of the chapter and the exercise on attention."""
 
 import torch
-from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from vitlab.figures import BLUE, ORANGE, new_axes, paint
+from vitlab.figures import BLUE, ORANGE, frame, new_axes, paint
 
 
 def show_places(image: Tensor, patch_size: int, places: dict[str, tuple[int, int]]) -> None:
@@ -20,7 +19,7 @@ def show_places(image: Tensor, patch_size: int, places: dict[str, tuple[int, int
     (ax,) = new_axes(height=6 * image.shape[-2] / image.shape[-1])
     paint(ax, image[0])
     for name, (row, column) in places.items():
-        _frame(ax, row, column, patch_size)
+        frame(ax, row, column, patch_size)
         label = {"color": "white", "fontsize": 10, "bbox": {"color": "black", "pad": 1.5}}
         ax.text((column + 1.4) * patch_size, (row + 0.5) * patch_size, name, va="center", **label)
 
@@ -139,14 +138,14 @@ def show_attention(
         ax = next(cells)
         paint(ax, image[0])
         for query in {query for query, _ in maps.values()}:
-            _frame(ax, *divmod(query, grid[1]), image.shape[-1] // grid[1])
+            frame(ax, *divmod(query, grid[1]), image.shape[-1] // grid[1])
     signed = any(bool((row < 0).any()) for _, row in maps.values())
     largest = max(row.abs().max() for _, row in maps.values())
     scale = {"cmap": "RdBu", "vmin": -largest} if signed else {"cmap": "Blues", "vmin": 0}
     for ax, (title, (query, row)) in zip(cells, maps.items(), strict=False):
         picture = ax.imshow(row.reshape(grid).numpy(), **scale, vmax=largest)
         ax.set_title(title, fontsize=10)
-        _frame(ax, *divmod(query, grid[1]), 1, -0.5)
+        frame(ax, *divmod(query, grid[1]), 1, -0.5)
         outline = Rectangle((-0.5, -0.5), grid[1], grid[0], fill=False, ec="grey", lw=0.5, clip_on=False)
         ax.add_patch(outline)
     bar = ax.figure.colorbar(picture, ax=axes, location="bottom", shrink=0.6, aspect=40, ticks=MaxNLocator(5))
@@ -157,10 +156,3 @@ def show_attention(
 def _digits(numbers: Tensor) -> int:
     """How many digits behind the point the numbers need, two at most."""
     return next((k for k in (0, 1) if torch.allclose(numbers, numbers.round(decimals=k))), 2)
-
-
-def _frame(ax: Axes, row: int, column: int, side: float, start: float = 0) -> None:
-    """Frame the patch in a row and a column of patches of that side."""
-    corner = (start + column * side, start + row * side)
-    for colour, width in (("white", 2.6), (ORANGE, 1.3)):
-        ax.add_patch(Rectangle(corner, side, side, fill=False, ec=colour, lw=width))

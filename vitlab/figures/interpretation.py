@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vitlab.figures import BLUE, ORANGE, new_axes, paint
+from vitlab.figures import BLUE, ORANGE, frame, new_axes, paint
 
 
 def show_maps(image: Tensor, rows: dict[str, Tensor], titles: list[str], query: tuple[int, int] | None = None) -> None:
@@ -27,14 +27,9 @@ def show_maps(image: Tensor, rows: dict[str, Tensor], titles: list[str], query: 
             ax.set_axis_off()
             ax.set_title(title, fontsize=9)
             if query:
-                _frame(ax, query, 1, 0.5)
+                frame(ax, *query, 1, -0.5)
         if query:
-            _frame(row[0], query, image.shape[1] // maps.shape[-2], 0.5)
-
-
-def _frame(ax, patch: tuple[int, int], size: int, shift: float) -> None:
-    y, x = patch[0] * size - shift, patch[1] * size - shift
-    ax.plot([x, x + size, x + size, x, x], [y, y, y + size, y + size, y], color=ORANGE, linewidth=1.5)
+            frame(row[0], *query, image.shape[1] // maps.shape[-2], -0.5)
 
 
 def show_by_block(values: dict[str, Tensor], y: str, line: float | None = None, name: str = "") -> None:

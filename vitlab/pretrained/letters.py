@@ -27,22 +27,9 @@ def letters_of_vit(model: ViT) -> Letters:
     config = model.config
     if config.pooler or config.pool != "class" or not config.num_classes or config.eps != 1e-6:
         raise ValueError("the lecture's ViT has ε = 1e-6 and one linear layer on the class token; this one differs.")
-    return {
-        "E": model.embeddings.E,
-        "b": model.embeddings.projection.bias,
-        "x_class": model.embeddings.class_embedding,
-        "E_pos": model.embeddings.position_embedding,
-        "blocks": [
-            _norm(block.norm_1, "_1")
-            | _attention(block.attention)
-            | _norm(block.norm_2, "_2")
-            | _layer(block.ffn.expand, "_1")
-            | _layer(block.ffn.compress, "_2")
-            for block in model.encoder.blocks
-        ],
-        **_norm(model.encoder.norm),
-        **_layer(model.head, "_head"),
-    }
+    for block in model.encoder.blocks:
+        _refuse_biases(block.attention)
+    return model.parameters_as_taught()
 
 
 def letters_of_segformer(model: SegFormer) -> Letters:
@@ -102,13 +89,17 @@ def _decoder(decoder: AllMLPDecoder) -> Letters:
 
 
 def _attention(attention: nn.Module) -> Letters:
-    letters = {}
-    for letter, name in zip("QKVO", ("query", "key", "value", "output"), strict=True):
-        layer = getattr(attention, name)
-        if layer.bias is not None and layer.bias.any():
-            raise ValueError("the attention of this model has biases, which the lecture's has not.")
-        letters[f"W_{letter}"] = layer.weight.T
-    return letters
+    _refuse_biases(attention)
+    return {f"W_{letter}": layer.weight.T for letter, layer in zip("QKVO", _projections(attention), strict=True)}
+
+
+def _refuse_biases(attention: nn.Module) -> None:
+    if any(layer.bias is not None and layer.bias.any() for layer in _projections(attention)):
+        raise ValueError("the attention of this model has biases, which the lecture's has not.")
+
+
+def _projections(attention: nn.Module) -> tuple[nn.Linear, ...]:
+    return attention.query, attention.key, attention.value, attention.output
 
 
 def _layer(layer: nn.Linear, name: str) -> Letters:

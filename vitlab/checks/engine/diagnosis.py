@@ -157,3 +157,11 @@ def _list(name: str, indices: list[int]) -> str:
         return f"{names} {indices[0]} to {indices[-1]}"
     shown = [str(i) for i in indices[:6]] + (["more"] if len(indices) > 6 else [])
     return f"{names} {', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def sum_other_than_1(x: Tensor) -> str:
+    """The sum of the row whose sum is farthest from 1, for a sentence on it; "" if every row sums to 1."""
+    sums = x.sum(dim=-1).flatten()
+    if bool(((sums - 1).abs() > 1e-3).any()):
+        return f"{sums[(sums - 1).abs().argmax()]:.4g}"
+    return ""
