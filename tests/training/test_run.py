@@ -140,20 +140,32 @@ def change(path: Path, meta: dict | None = None, **kinds) -> None:
     save_file(tensors, path, about)
 
 
+def flip_a_bit(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     "damage, sentence",
     [
         (lambda path: path.write_bytes(b"nothing of use"), "is damaged"),
-        (
-            lambda path: path.write_bytes(bytes(b ^ (i == 9000) for i, b in enumerate(path.read_bytes()))),
-            "was changed after it was written",
-        ),
+        (lambda path: flip_a_bit(path, 8), "is damaged"),  # where the header begins, behind its length
+        (lambda path: flip_a_bit(path, -1), "was changed after it was written"),
         (lambda path: change(path, dtype=torch.float16), "was changed after it was written"),
         (lambda path: change(path, {"step": 1_000_000}), "was changed after it was written"),
         (lambda path: save_file({}, path), "was not written by this version"),
         (lambda path: os.truncate(path, 5000), "is damaged"),
     ],
-    ids=["no checkpoint", "one bit", "float16", "another step", "nothing in it", "cut off"],
+    ids=[
+        "no checkpoint",
+        "a bit of the header",
+        "a bit of a tensor",
+        "float16",
+        "another step",
+        "nothing in it",
+        "cut off",
+    ],
 )
 def test_a_damaged_checkpoint_is_not_gone_on_from(damage, sentence, half):
     damage(half / FILE)
