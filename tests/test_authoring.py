@@ -10,7 +10,7 @@ import nbformat
 import pytest
 import yaml
 
-from vitlab.authoring.notebooks import committed_form, generated_cells
+from vitlab.authoring.notebooks import MILESTONES, committed_form, generated_cells
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
@@ -45,8 +45,10 @@ def test_notebook_has_no_outputs_and_begins_by_setting_up(path):
 @pytest.mark.parametrize("path", SOLUTIONS, ids=name)
 def test_solution_opens_in_colab_and_its_chapter_leads_to_it(path):
     assert "open-in-colab" in [cell.get("id") for cell in nbformat.read(path, as_version=4).cells]
-    chapter = nbformat.read(ROOT / "book" / path.name, as_version=4)
-    assert chapter.cells[-1].get("id") == "exercise"
+    topic = {milestone: topic for topic, milestone in MILESTONES.items()}.get(path.stem, path.stem)
+    last = nbformat.read(ROOT / "book" / f"{topic}.ipynb", as_version=4).cells[-1]
+    assert last.get("id") == "exercise"
+    assert last.source.count(f"exercises/{path.stem}/{path.name})") == 2  # in Colab, and to download
 
 
 def test_pre_commit_agrees():

@@ -9,6 +9,7 @@ import yaml
 from nbgrader.utils import is_grade, is_solution
 
 from vitlab.authoring.exercises import release
+from vitlab.authoring.notebooks import MILESTONES
 from vitlab.checks import LECTURE, TOPICS, exercises
 
 ROOT = Path(__file__).parents[1]
@@ -28,13 +29,13 @@ def test_committed_exercises_are_the_generated_ones(tmp_path, monkeypatch):
     gradebook_before = (ROOT / "gradebook.db").exists()
     release(tmp_path / "exercises")
     generated = _files(tmp_path / "exercises")
-    assert set(generated) == {f"{topic}/{topic}.ipynb" for topic in TOPICS}
+    assert set(generated) == {f"{name}/{name}.ipynb" for name in (*TOPICS, *MILESTONES.values())}
     assert _files(ROOT / "exercises") == generated, "run `make exercises` and commit what it changes"
     assert (ROOT / "gradebook.db").exists() == gradebook_before
 
 
 def test_what_an_editor_notes_in_a_solution_stays_out_of_the_exercise(tmp_path, monkeypatch):
-    for topic in TOPICS:
+    for topic in (*TOPICS, *MILESTONES.values()):
         notebook = nbformat.read(ROOT / "solutions" / topic / f"{topic}.ipynb", as_version=4)
         notebook.metadata.language_info.version = "3.99"
         for cell in notebook.cells:
@@ -105,4 +106,4 @@ def test_topics_and_chapters_come_in_the_lecture_s_order():
     chapters = [Path(chapter["file"]).name for part in toc["parts"] for chapter in part["chapters"]]
     assert [chapter for chapter in chapters if chapter in LECTURE] == [t for t in LECTURE if t in chapters]
     assert set(TOPICS) <= set(chapters)
-    assert {path.parent.name for path in ROOT.glob("solutions/*/*.ipynb")} == set(TOPICS)
+    assert {path.parent.name for path in ROOT.glob("solutions/*/*.ipynb")} == {*TOPICS, *MILESTONES.values()}

@@ -24,6 +24,7 @@ data
 pretrained.letters pretrained.predictor
 pretrained.overlay
 figures checks training
+milestone
 grading bench authoring
 cli __main__
 """.split()

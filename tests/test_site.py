@@ -141,7 +141,7 @@ def test_chapter_has_formulas_figures_and_its_exercise(visit, chapter):
         exercise = f"exercises/{Path(chapter).name}/{Path(chapter).name}.ipynb"
         assert page.locator(f'article a[href^="https://colab."][href$="/{exercise}"]').count() == 1
         with page.expect_download() as download:
-            page.locator("article a.download").click()
+            page.locator(f'article a.download[href$="/{Path(exercise).name}"]').click()
         assert Path(download.value.path()).read_bytes() == (ROOT / exercise).read_bytes()
 
 

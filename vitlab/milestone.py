@@ -3,12 +3,15 @@
     mine = collect(("embeddings", ..., "vit"), Path("."))
     print(mine)                                             # which functions are there, and right
     scores = mine["vit"](images, p, patch_size, num_heads)  # they call each other, as far as they are right
+    print(mine.verdict(scores, model(images)))
 
-Imports and definitions of a notebook are executed, not the notebook. They run in this process with the rights of
-whoever runs it: this is for one's own notebooks, and grades nobody.
+Of a notebook only what defines the functions is executed: they, and the imports, functions, classes and constants that
+they use. That runs in this process with the rights of whoever runs it: this is for one's own notebooks, and grades
+nobody.
 """
 
 import ast
+import dis
 import functools
 import json
 import linecache
@@ -19,13 +22,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
+
+from torch import Tensor
 
 from vitlab.checks import AnyExercise, exercises, run
 from vitlab.checks.engine.words import listed
 
-NEAR = 1e-3  # how far float32 scores of some ten may lie from those of the same weights in another order
+NEAR = 1e-4  # how far float32 scores may lie from those of the same weights in another order, relative to the largest
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Notebook:
     functions: the answers that are there, by the name of the exercise.
     namespace: where they find what they call.
     faults: what is wrong with the others, or with these.
-    notes: what is wrong elsewhere.
+    notes: what is wrong with what they use.
     """
 
     path: Path | None
@@ -53,6 +58,20 @@ class Notebook:
     namespace: dict[str, Any] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A statement of a cell that gives names a meaning.
+
+    place: where it stands, as the beginning of a sentence; its code says the same when it fails.
+    line: within the cell.
+    """
+
+    names: frozenset[str]
+    code: CodeType
+    place: str
+    line: int
 
 
 @dataclass(frozen=True)
@@ -85,21 +104,24 @@ class Milestone:
         right = len(self.answers) - len(self.missing)
         return "\n".join([*lines, "", f"{right} of {len(self.answers)} functions are yours and right."])
 
-    def verdict(self, difference: float) -> str:
-        """Whether the milestone is reached.
+    def verdict(self, scores: Tensor, expected: Tensor) -> str:
+        """Whether the milestone is reached: nothing stood in, and the model's own scores came out.
 
         Args:
-            difference: the largest one between the scores of these functions and the model's own.
+            scores: what these functions have answered.
+            expected: what the model answers.
         """
+        difference = (scores - expected).abs().max().item()
+        lines = [f"The largest difference to the model's own scores is {difference:.1g}."]
         if self.missing:
-            names = listed([f"`{name}`" for name in self.missing])
-            return f"The milestone is not reached yet: vitlab's functions stood in for {names}."
-        if not difference <= NEAR:  # nan is not
-            return (
-                "The milestone is not reached yet: each of your functions passes its check, but together they differ "
-                f"from the model by {difference:.2g}."
-            )
-        return f"The milestone is reached: the model has answered with your {len(self.answers)} functions."
+            lines.append(f"The milestone is not reached yet: vitlab's functions stood in for {_named(self.missing)}.")
+        elif not difference <= NEAR * expected.abs().max():  # nan is not
+            lines.append("The milestone is not reached yet: your functions pass their checks, and together they err.")
+        else:
+            lines.append("The milestone is reached: the model has answered with your functions.")
+        if unused := [answer.name for answer in self.answers if not self.calls[answer.name]]:
+            lines.append(f"Not called: {_named(unused)}.")
+        return "\n".join(lines)
 
 
 def collect(topics: tuple[str, ...], folder: Path) -> Milestone:
@@ -144,26 +166,35 @@ def _find(topic: str, folder: Path) -> Path | None:
 
 
 def _read(path: Path | None, asked: tuple[AnyExercise, ...]) -> Notebook:
-    """Execute a notebook's imports and definitions; those of the cells for the answers come last, and so they count."""
+    """Execute what defines a notebook's answers; the cells for the answers come last, and so they count."""
     notebook = Notebook(path)
-    cells, broken = [], {}
+    names = {exercise.name for exercise in asked}
+    cells, definitions, broken, missing = [], [], {}, "Its notebook is missing."
     if path is not None:
         try:
-            cells = _code_cells(path)
+            cells, missing = _code_cells(path), "Not written yet."
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            notebook.notes.append(f"{path.name} cannot be read as a notebook ({type(error).__name__}).")
-    names = {exercise.name for exercise in asked}
+            missing = f"{path.name} cannot be read as a notebook ({type(error).__name__})."
     for grade_id, source in cells:
-        for sentence in _execute(source, path.name, names, notebook.namespace):
+        try:
+            definitions += _definitions(source, path.name)
+        except (SyntaxError, ValueError) as error:
             about = [name for name in names if grade_id == f"{name}_solution" or f"def {name}(" in source]
+            line = f" (line {error.lineno}: {(error.text or '').strip()})" if isinstance(error, SyntaxError) else ""
+            sentence = f"{_place(source, path.name)} is no Python: {getattr(error, 'msg', error)}{line}."
             broken |= dict.fromkeys(about, sentence)
-            notebook.notes += [] if about else [sentence]
+    for definition in _needed(definitions, names):
+        try:
+            exec(definition.code, notebook.namespace)
+        except (Exception, SystemExit) as error:  # whatever a student's cell does becomes a sentence
+            sentence = f"{definition.place} fails in line {definition.line} ({type(error).__name__}: {error})."
+            broken |= dict.fromkeys(definition.names & names, sentence)
+            notebook.notes += [] if definition.names & names else [sentence]
     for exercise in asked:
         function = notebook.namespace.get(exercise.name)
         if callable(function) and function is not exercise.reference:
             notebook.functions[exercise.name] = function
         else:
-            missing = "Not written yet." if cells else "Its notebook is missing."
             notebook.faults[exercise.name] = broken.get(exercise.name, missing)
     return notebook
 
@@ -176,25 +207,53 @@ def _code_cells(path: Path) -> list[tuple[str, str]]:
     return [(marks.get("grade_id", ""), source) for marks, source in graded]
 
 
-def _execute(source: str, notebook: str, names: set[str], namespace: dict[str, Any]) -> Iterator[str]:
-    """Execute a cell's imports and definitions, and say in a sentence for each that fails why it does."""
-    first = next((line.strip() for line in source.splitlines() if line.strip() and not line.startswith("#")), "")
-    where = f"In {notebook}, the cell that begins with `{textwrap.shorten(first, 60, placeholder=' …')}`"
-    file = f"<{notebook}: {first}>"
+def _definitions(source: str, notebook: str) -> Iterator[Definition]:
+    """A cell's imports, functions, classes and assignments, but for the stubs of the exercise.
+
+    Raises:
+        SyntaxError, ValueError: if the cell is no Python.
+    """
+    place = _place(source, notebook)
+    linecache.cache[place] = (len(source), None, source.splitlines(keepends=True), place)  # for what a check quotes
     try:
+        tree = ast.parse(source)
+    except SyntaxError:
         tree = ast.parse(_without_magics(source))
-    except (SyntaxError, ValueError) as error:
-        line = f"line {error.lineno}: {(error.text or '').strip()}" if isinstance(error, SyntaxError) else ""
-        yield f"{where} is no Python: {getattr(error, 'msg', error)} ({line})."
-        return
-    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for what a check quotes
     for statement in tree.body:
-        if not _is_definition(statement, names) or _is_stub(statement):
-            continue
-        try:
-            exec(compile(ast.Module([statement], []), file, "exec"), namespace)
-        except (Exception, SystemExit) as error:  # whatever a student's cell does becomes a sentence
-            yield f"{where} fails in line {statement.lineno} ({type(error).__name__}: {error})."
+        match statement:
+            case ast.Import() | ast.ImportFrom():
+                names = [(alias.asname or alias.name).partition(".")[0] for alias in statement.names]
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names = [] if _is_stub(statement) else [name]
+            case ast.Assign(targets=targets) | ast.AnnAssign(target=targets, value=ast.expr()):
+                targets = targets if isinstance(targets, list) else [targets]
+                names = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+            case _:
+                names = []
+        if names:
+            code = compile(ast.Module([statement], []), place, "exec")
+            yield Definition(frozenset(names), code, place, statement.lineno)
+
+
+def _needed(definitions: list[Definition], names: set[str]) -> list[Definition]:
+    """Those that give `names` their meaning, and those that these use, in their order."""
+    wanted, needed, more = set(), [], set(names)
+    while not more <= wanted:
+        wanted |= more
+        needed = [definition for definition in definitions if definition.names & (wanted | {"*"})]
+        more = {name for definition in needed for name in _globals(definition.code)}
+    return needed
+
+
+def _globals(code: CodeType) -> set[str]:
+    """The names that code looks up outside itself, the functions within it included."""
+    own = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_NAME", "LOAD_GLOBAL")}
+    return own.union(*(_globals(part) for part in code.co_consts if isinstance(part, CodeType)))
+
+
+def _place(source: str, notebook: str) -> str:
+    first = next((line.strip() for line in source.splitlines() if line.strip() and not line.startswith("#")), "")
+    return f"In {notebook}, the cell that begins with `{textwrap.shorten(first, 60, placeholder=' …')}`"
 
 
 def _without_magics(source: str) -> str:
@@ -204,19 +263,8 @@ def _without_magics(source: str) -> str:
     return re.sub(r"^(\s*)[%!?].*", r"\1pass", source, flags=re.M)
 
 
-def _is_definition(statement: ast.stmt, names: set[str]) -> bool:
-    """An import, a function, a class, a constant; and what gives one of `names` its meaning in another way."""
-    if isinstance(statement, ast.Assign | ast.AnnAssign):
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        constant = isinstance(statement.value, ast.Constant | ast.Lambda)
-        return constant or any(isinstance(target, ast.Name) and target.id in names for target in targets)
-    return isinstance(statement, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
-
-
-def _is_stub(statement: ast.stmt) -> bool:
-    """A function as the exercise leaves it: its docstring, and a line that raises NotImplementedError."""
-    if not isinstance(statement, ast.FunctionDef):
-        return False
+def _is_stub(statement: ast.FunctionDef | ast.ClassDef) -> bool:
+    """As the exercise leaves a function: its docstring, and a line that raises NotImplementedError."""
     *before, last = statement.body
     return isinstance(last, ast.Raise) and "NotImplementedError" in ast.unparse(last) and len(before) <= 1
 
@@ -239,3 +287,7 @@ def _counted(function: Callable, name: str, calls: Counter) -> Callable:
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, width=100, initial_indent="  ", subsequent_indent="      ")
+
+
+def _named(names: list[str]) -> str:
+    return listed([f"`{name}`" for name in names])

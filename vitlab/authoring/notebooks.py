@@ -5,7 +5,7 @@ written here, into the cell that has the right id, with the repository's address
 
 - `set-up` (code): installs vitlab where it is missing, as in Colab;
 - `open-in-colab` (markdown), in a solution and so in the exercise made from it;
-- `exercise` (markdown), in a chapter: the way to its exercise.
+- `exercise` (markdown), in a chapter: the way to its exercise, and to the milestone that follows.
 
 Every notebook then loses its outputs and whatever an editor left in its metadata, so that a commit shows what an author
 changed and nothing else. Running it twice changes nothing.
@@ -44,6 +44,16 @@ The exercise asks you to write what this chapter has shown, and tells you at onc
 computer.
 """
 
+MILESTONE = """
+## Then the milestone
+
+It takes your functions of all exercises so far from the notebooks that you have saved, and runs a trained model on
+nothing else. There is nothing to write. [Open the milestone in Colab]({colab}), or [download it]({notebook}) and run it
+beside your exercises.
+"""
+
+MILESTONES = {"vit": "milestone_1"}  # the last topic that each one is built on
+
 
 def notebooks() -> list[Path]:
     """The notebooks that people write: chapters and solutions. (nbgrader writes those under exercises/.)"""
@@ -58,12 +68,17 @@ def generated_cells(config: dict, topic: str) -> dict[str, str]:
         topic: for example "attention".
     """
     repository, branch = config["repository"]["url"], config["repository"]["branch"]
-    notebook = f"exercises/{topic}/{topic}.ipynb"
-    colab = f"{config['launch_buttons']['colab_url']}/github{urlsplit(repository).path}/blob/{branch}/{notebook}"
+    host = f"{config['launch_buttons']['colab_url']}/github{urlsplit(repository).path}/blob/{branch}"
+
+    def links(name: str) -> dict[str, str]:
+        notebook = f"exercises/{name}/{name}.ipynb"
+        return {"colab": f"{host}/{notebook}", "notebook": f"../{notebook}"}
+
+    milestone = MILESTONE.format(**links(MILESTONES[topic])) if topic in MILESTONES else ""
     return {
         "set-up": SET_UP.format(repository=repository, branch=branch).strip(),
-        "open-in-colab": OPEN_IN_COLAB.format(colab=colab),
-        "exercise": EXERCISE.format(colab=colab, notebook=f"../{notebook}").strip(),
+        "open-in-colab": OPEN_IN_COLAB.format(**links(topic)),
+        "exercise": (EXERCISE.format(**links(topic)) + milestone).strip(),
     }
 
 
