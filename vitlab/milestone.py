@@ -119,9 +119,9 @@ class Milestone:
             lines.append("The milestone is not reached yet: your functions pass their checks, and together they err.")
         else:
             lines.append("The milestone is reached: the model has answered with your functions.")
-        if unused := [answer.name for answer in self.answers if not self.calls[answer.name]]:
-            lines.append(f"Not called: {_named(unused)}.")
-        return "\n".join(lines)
+            unused = [answer.name for answer in self.answers if not self.calls[answer.name]]
+            lines += [f"Not called: {_named(unused)}."] if unused else []
+        return "\n".join(textwrap.fill(line, width=100) for line in lines)
 
 
 def collect(topics: tuple[str, ...], folder: Path) -> Milestone:
