@@ -412,6 +412,15 @@ def _(Z, W_Q, W_K, W_V, W_O, num_heads):
     return heads.flatten(2) @ W_O
 
 
+@msa.formulation
+def _(Z, W_Q, W_K, W_V, W_O, num_heads):
+    d_h = Z.shape[-1] // num_heads
+    columns = [slice(j * d_h, (j + 1) * d_h) for j in range(num_heads)]
+    scores = [(Z @ W_Q[:, head]) @ (Z @ W_K[:, head]).mT / d_h**0.5 for head in columns]
+    heads = [one.softmax(dim=-1) @ (Z @ W_V[:, head]) for one, head in zip(scores, columns, strict=True)]
+    return torch.cat(heads, dim=-1) @ W_O
+
+
 @msa.misconception(
     "The heads are cut by a reshape alone, (B, n, d) to (B, h, n, d_h), and put back by one: that mixes tokens with heads. "
     "Reshape to (B, n, h, d_h) first, then transpose the axes n and h; on the way back transpose before you reshape."

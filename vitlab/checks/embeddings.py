@@ -193,7 +193,7 @@ embed = Exercise(
     returns="B n d",
     axes="image patch number",
     parts=(
-        Part("one image", 1, Sizes("one image", B=1, C=3, P=2, rows=2)),
+        Part("one square image", 1, Sizes("one square image", B=1, C=3, P=2, rows=2, columns=2)),
         Part("several images, not square", 1, Sizes(C=3, P=4), Sizes("many patches", P=3, C=3, rows="large")),
         Part(
             "float64, gradients",
@@ -225,8 +225,9 @@ def _cut_wrongly(sentence, patches):
         return patches(images, patch_size) @ E
 
 
-for misconception in cut.misconceptions[:5]:
-    _cut_wrongly(misconception.sentence, misconception.function)
+for misconception in cut.misconceptions:
+    if misconception.function in (channels_first, only_reshaped, runs_of_pixels, patches_by_column, pixels_by_column):
+        _cut_wrongly(misconception.sentence, misconception.function)
 
 
 @embed.misconception(
@@ -282,6 +283,14 @@ assemble = Exercise(
         Part("float64, gradients", 1, Sizes("large numbers", lambda *z: tuple(100 * x for x in z), gradient=True)),
     ),
 )
+
+
+@assemble.formulation
+def _(patch_embeddings, class_embedding, position_embedding):
+    class_token = class_embedding + position_embedding[0]
+    patches = patch_embeddings + position_embedding[1:]
+    class_tokens = class_token.expand(len(patch_embeddings), 1, -1)
+    return torch.cat([class_tokens, patches], dim=1)
 
 
 @assemble.misconception("The class embedding stands at the end: it comes first, z_0 = [x_class; x_p^1 E; ...].")

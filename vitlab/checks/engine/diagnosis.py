@@ -9,7 +9,10 @@ from torch import Tensor
 # few hundred-thousandths; in float64, a √d_k that was computed in float32 passes, and a stray ε of 1e-6 does not.
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 2e-7}
 
+BEYOND = "A slice lies beyond the edge of its tensor, so that nothing is in it: print its bounds; is the height used for the width, or a size taken from somewhere else?"
 HINTS = (  # what a message of PyTorch usually means in these exercises
+    ("of 0 elements", BEYOND),
+    ("x0 and ", BEYOND),  # shapes cannot be multiplied (2x0 and 48x5)
     ("use of `x.T` on tensors", "K.T reverses all axes, the batch too: exchange the last two with K.transpose(-2, -1)."),
     ("view size is not compatible", "After permute or transpose use reshape: view cannot cut a tensor whose memory is out of order."),
     ("is invalid for input of size", "The sizes that you ask for do not multiply to the number of elements that are there; is height used for width, or one axis forgotten?"),
@@ -24,6 +27,7 @@ HINTS = (  # what a message of PyTorch usually means in these exercises
     ("type float", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
     ("'float' object cannot be", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
     ("slice indices must be", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
+    ("inplace operation", "Something that the gradient needs is changed in place (+=, x[...] = ...): write out = out + ..., which makes a new tensor."),
     ("Dimension out of range", "That tensor has fewer axes than the line expects: print its shape, and give it the missing axes with [None] or expand."),
     ("grad", "The function must also work on tensors that need gradients: no .numpy(), no in-place change of an input."),
 )  # fmt: skip

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from vitlab.checks.engine.program import Operation, is_shape, substitute
-from vitlab.checks.engine.slips.view import View, atoms, called
+from vitlab.checks.engine.program import Operation, is_shape, is_temporary, substitute
+from vitlab.checks.engine.slips.view import View, called
 from vitlab.checks.engine.words import bare
 
 SHAPES = ("transpose", "permute", "flatten", "reshape", "view", "unflatten", "expand", "unfold", "cat", "movedim")
@@ -16,13 +16,18 @@ FIXED = (1, 2, 3, 8, 16, 64, 256, 512, 768)  # numbers that are written where a 
 def of_names(view: View, op: Operation, tree: ast.expr) -> Iterator[tuple]:
     """A tensor in the place of another, a size in the place of another."""
     there = view.where(op)
-    for name in dict.fromkeys(atoms(op.code)):
-        if isinstance(view.values.get(name), Tensor) and name not in view.program.names and not is_shape(tree):
-            for other in view.alternatives(name):
+    for name in _tensors(tree):
+        if isinstance(view.values.get(name), Tensor) and name not in view.program.names:
+            for other in view.alternatives(name, op):
                 clause = f"{bare(other)} stands where {view.notation.of(name)} should{there}"
                 yield ("for", name, other), ast.unparse(substitute(tree, {name: ast.Name(other)})), clause, 1.2
     if isinstance(tree, ast.Call) and called(tree)[0] in SHAPES:
         return
+    made, made_here = view.values.get(op.targets[0]), op.targets[0]
+    if isinstance(tree, ast.BinOp) and type(made) is int and view.symbol(made) and not is_temporary(made_here):
+        for number in FIXED:  # d_h = d // num_heads
+            clause = f"the fixed number {number} stands where {bare(made_here)} should"
+            yield ("size", made_here, number), str(number), clause, 1.6
     for code in dict.fromkeys(
         ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Subscript)
     ):
@@ -39,6 +44,18 @@ def of_names(view: View, op: Operation, tree: ast.expr) -> Iterator[tuple]:
             yield ("size", said, number), _put(tree, code, str(number)), clause, 1.6
 
 
+def _tensors(tree: ast.expr) -> Iterator[str]:
+    """The names in an expression, but for those that only a size is read off: in `scores / Q.shape[-1] ** 0.5`, scores."""
+
+    def below(node: ast.AST) -> Iterator[ast.AST]:
+        if not is_shape(node):
+            yield node
+            for child in ast.iter_child_nodes(node):
+                yield from below(child)
+
+    yield from dict.fromkeys(node.id for node in below(tree) if isinstance(node, ast.Name))
+
+
 def _put(tree: ast.expr, old: str, new: str) -> str:
     """The code with one expression in the places of another."""
 
@@ -53,6 +70,15 @@ def _put(tree: ast.expr, old: str, new: str) -> str:
 
 def of_literals(view: View, op: Operation, tree: ast.expr) -> Iterator[tuple]:
     """Numbers written in the code, other than axes and shapes."""
+    if (
+        isinstance(tree, ast.Subscript)
+        and isinstance(tree.slice, ast.Slice)
+        and not tree.slice.upper
+        and tree.slice.lower
+    ):
+        first, what = ast.unparse(tree.slice.lower), ast.unparse(tree.value)  # E_pos[1:]
+        clause = f"{bare(what)}[:-{first}] stands where {bare(what)}[{first}:] should"
+        yield ("ends", first), f"{what}[:-({first})]", clause, 1.3
     if isinstance(tree, ast.Call) and called(tree)[0] in SHAPES:
         return
     words = [word for node in ast.walk(tree) if isinstance(node, ast.Call) for word in node.keywords]

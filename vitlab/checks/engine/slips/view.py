@@ -75,10 +75,10 @@ class View:
         used = [name for name in self.uses if name not in self.program.names and not is_temporary(name)]
         return [name for name in used if isinstance(self.values.get(name), Tensor)]
 
-    def alternatives(self, name: str) -> list[str]:
-        """Other arguments and named steps that could stand in a tensor's place."""
-        shape, first = self.values[name].shape, self.uses[name][0]
-        known = {target for op in self.program.operations[:first] for target in op.targets} | set(self.shapes)
+    def alternatives(self, name: str, op: Operation) -> list[str]:
+        """Other arguments and named steps, known before an operation, that could stand in a tensor's place there."""
+        shape, place = self.values[name].shape, self.program.operations.index(op)
+        known = {target for op in self.program.operations[:place] for target in op.targets} | set(self.shapes)
         others = [other for other in self.named() if other != name and other in known]
         alike = [other for other in others if self.values[other].shape == shape]
         if name in self.shapes:  # of other sizes, too: K for V runs where d_k = d_v
