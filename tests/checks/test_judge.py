@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from support.made_up import EXERCISES, residual_mlp
+from support.made_up import EXERCISES, gram, residual_mlp
 from support.strange import FULL, STRANGE
 from torch import nn
 
@@ -534,3 +534,46 @@ def test_an_error_in_another_function_of_the_student_is_located_there():
 
     sentence = checks.run("embeddings", {"patchify": patchify_}).exercises[0].sentences[0]
     assert re.search(r"stopped at line \d+ of `cut`: return images.reshape\(7, 7\) with", sentence)
+
+
+# ---- The largest tensor that is made.
+
+
+def _by_broadcasting(X, size):
+    return (X[:, : size[0], None] * X[:, None, : size[1]]).sum(dim=-1)
+
+
+SMALL_ENOUGH = {
+    "one product": gram,
+    "einsum": lambda X, size: torch.einsum("bid,bjd->bij", X[:, : size[0]], X[:, : size[1]]),
+    "image by image": lambda X, size: torch.cat([gram(X_i[None], size) for X_i in X]),
+    "a view that repeats": lambda X, size: gram(X[:, :, None].expand(-1, -1, 1000, -1)[:, :, 0], size),
+    "another dtype": lambda X, size: gram(X.double(), size).to(X.dtype),
+}
+TOO_LARGE = {
+    "all products": _by_broadcasting,
+    "without gradients": torch.no_grad()(_by_broadcasting),
+    "one that is not used": lambda X, size: (torch.empty(6, 36), gram(X, size))[1],
+    "one of several that an operation returns": lambda X, size: (torch.ones(1).expand(6, 36).sort(), gram(X, size))[1],
+    "filled in place": lambda X, size: torch.empty(*size, len(X), 3).copy_(X[0, 0, 0]).mul(0).sum() + gram(X, size),
+}
+
+
+@pytest.mark.parametrize("way", SMALL_ENOUGH)
+def test_what_makes_no_large_tensor_is_right(way):
+    assert _judge("gram", SMALL_ENOUGH[way]).passed
+
+
+@pytest.mark.parametrize("way", TOO_LARGE)
+def test_a_tensor_larger_than_need_be_is_told(way):
+    result = _judge("gram", TOO_LARGE[way])
+    assert [part.failed_on is None for part in result.parts] in ([True, False], [False, False]), result.sentences
+
+
+def test_what_was_made_and_what_is_enough_stand_in_the_sentence():
+    result = _judge("gram", _by_broadcasting)
+    assert result.sentences == (
+        "The result is right, but a tensor of 216 numbers is made on the way, (1, 8, 9, 3). It can be done with 72 at "
+        "most, (1, 8, 9).",
+    )
+    assert [part.failed_on for part in result.parts] == [None, "B = 1, d = 3, rows = 8, columns = 9"]

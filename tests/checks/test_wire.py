@@ -49,16 +49,16 @@ def _same(x, y):
 def test_what_crosses_the_wire_comes_back_the_same():
     tensors = (torch.randn(2, 0, 3), torch.tensor(3.0), torch.randn(2, 3).to(torch.complex64), torch.ones(2).bfloat16())
     booleans = torch.tensor([True, False])
-    nested = ({"W": tensors[1], "tensor": booleans}, [{"x": torch.arange(6).reshape(2, 3).T}, []], 7, 0.1, {})
+    nested = ({"W": tensors[1], "tensor": booleans}, [{"x": torch.arange(6).reshape(2, 3).T}, []], 7, 0.1, {}, (4, 5))
     assert _same(
         wire.decode_call(wire.encode_call("f", (*tensors, *nested), tensors[3])),
-        ("f", (*tensors, *nested), tensors[3], None),
+        ("f", (*tensors, *nested), tensors[3], None, False),
     )
-    assert wire.decode_call(wire.encode_call("f", (), seconds=2.5))[-1] == 2.5
+    assert wire.decode_call(wire.encode_call("f", (), seconds=2.5, largest=True))[-2:] == (2.5, True)
     for output in (tensors[2], booleans, 3, 0.5, True, -(2**63), float("inf")):
         outcome = Outcome(
             "returned", output, "text", "line", "inside", (tensors[0], None), ((1, "W"), (0,)), True, "printed",
-            "\ud800", 0.25,
+            "\ud800", 0.25, (2, 3),
         )  # fmt: skip
         back = wire.decode_outcome(wire.encode_outcome(outcome))
         assert all(_same(getattr(back, name), getattr(outcome, name)) for name in Outcome.__dataclass_fields__)
@@ -72,7 +72,7 @@ def _message(head, numbers=b""):
 def _outcome(**changes):
     fields = {
         "kind": "raised", "output": None, "text": "", "line": "", "inside": "", "gradients": [], "changed": [],
-        "overwrites": False, "printed": "", "warned": "", "seconds": 0.0,
+        "overwrites": False, "printed": "", "warned": "", "seconds": 0.0, "largest": [],
     }  # fmt: skip
     assert changes.keys() <= fields.keys()
     return list({**fields, **changes}.values())
@@ -110,6 +110,8 @@ BROKEN = {
     "a text for a path": _message(_outcome(changed=["Z"])),
     "a list in a path": _message(_outcome(changed=[[[]]])),
     "an endless time": _message(_outcome(seconds=float("inf"))),
+    "a negative side": _message(_outcome(largest=[4, -5])),
+    "no tuple": _message(_outcome(largest={"tuple": 4})),
     "one field less": _message(_outcome()[:-1]),
 }
 

@@ -44,10 +44,15 @@ class RemoteCandidate:
         self.process, self.variant = process, variant
 
     def call(
-        self, name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, seconds: float | None = None
+        self,
+        name: str,
+        arguments: tuple[Value, ...],
+        cotangent: Tensor | None = None,
+        seconds: float | None = None,
+        largest: bool = False,
     ) -> Outcome:
         _write(self.process.stdin, self.variant.encode())
-        _write(self.process.stdin, wire.encode_call(name, arguments, cotangent, seconds))
+        _write(self.process.stdin, wire.encode_call(name, arguments, cotangent, seconds, largest))
         return wire.decode_outcome(_read(self.process.stdout))
 
 

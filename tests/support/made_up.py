@@ -138,5 +138,36 @@ def _(x, limit):
     return x < limit
 
 
-EXERCISES = (MLP, PARAMETERS, RATE, LOSS, COUNTS, ABOVE)
+def gram(X: Tensor, size: tuple[int, int]) -> Tensor:
+    """A result that can be had by way of a large tensor or of small ones: (B, n, d) -> (B, *size), of X Xᵀ."""
+    return X[:, : size[0]] @ X[:, : size[1]].transpose(-2, -1)
+
+
+def _products(X, size):
+    return len(X), *size
+
+
+GRAM = Exercise(
+    gram,
+    takes={"X": "B n d", "size": "rows columns"},
+    where={"n": "rows + columns"},
+    returns="B rows columns",
+    parts=(
+        Part("as large as may be", 1, Sizes(), Sizes(gradient=True)),
+        Part("small tensors", 2, Sizes(B=1, rows=8, columns=9, d=3, largest=_products)),
+    ),
+)
+
+
+@GRAM.misconception("one row later")
+def _(X, size):
+    return X[:, 1 : size[0] + 1] @ X[:, : size[1]].transpose(-2, -1)
+
+
+@GRAM.misconception("transposed")
+def _(X, size):
+    return (X[:, : size[1]] @ X[:, : size[0]].transpose(-2, -1)).reshape(len(X), *size)
+
+
+EXERCISES = (MLP, PARAMETERS, RATE, LOSS, COUNTS, ABOVE, GRAM)
 EVERY = (*derivable().values(), *EXERCISES)  # those of the course, too

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitlab.checks.engine import switches, values
 from vitlab.checks.engine.values import Value
@@ -44,6 +45,7 @@ class Outcome:
     overwrites: whether the call changed what an earlier call of this function had returned, or had been given.
     printed, warned: what the code said while it ran.
     seconds: of processor time.
+    largest: the shape of the largest tensor that was made, where that was asked for; see `Largest`.
     """
 
     kind: str
@@ -57,11 +59,17 @@ class Outcome:
     printed: str = ""
     warned: str = ""
     seconds: float = 0.0
+    largest: tuple[int, ...] = ()
 
 
 class Candidate(Protocol):
     def call(
-        self, name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, seconds: float | None = None
+        self,
+        name: str,
+        arguments: tuple[Value, ...],
+        cotangent: Tensor | None = None,
+        seconds: float | None = None,
+        largest: bool = False,
     ) -> Outcome:
         """Call the function `name`.
 
@@ -69,6 +77,7 @@ class Candidate(Protocol):
             cotangent: if given, the gradients of sum(output · cotangent) are returned, too.
             seconds: if given, the call trains a model: in one thread, in so many seconds of processor time, and with
                 random numbers that start at the same place each time.
+            largest: whether to look for the largest tensor that is made.
         """
 
 
@@ -80,21 +89,30 @@ class LocalCandidate:
         self._earlier: dict[str, list[tuple[Any, Any]]] = {}  # what the last call left, and how it was then
 
     def call(
-        self, name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, seconds: float | None = None
+        self,
+        name: str,
+        arguments: tuple[Value, ...],
+        cotangent: Tensor | None = None,
+        seconds: float | None = None,
+        largest: bool = False,
     ) -> Outcome:
         if name not in self.functions:
             return Outcome("missing", text=f"There is no function `{name}` yet.")
         function = self.functions[name]
         if not callable(function):
             return Outcome("missing", text=f"`{name}` is {_in_words(function)}, not a function.")
-        outcome, left = perform(function, arguments, cotangent, seconds)
+        outcome, left = perform(function, arguments, cotangent, seconds, largest)
         overwrites = any(_differences(was, now) for now, was in self._earlier.get(name, ()))
         self._earlier[name] = [(now, values.copy(now)) for now in left]
         return replace(outcome, overwrites=overwrites)
 
 
 def perform(
-    function: Callable, arguments: tuple[Value, ...], cotangent: Tensor | None = None, seconds: float | None = None
+    function: Callable,
+    arguments: tuple[Value, ...],
+    cotangent: Tensor | None = None,
+    seconds: float | None = None,
+    largest: bool = False,
 ) -> tuple[Outcome, list]:
     """Call `function` on copies of the arguments, under a check's own switches, and write down everything that happens.
 
@@ -108,10 +126,11 @@ def perform(
     copies = values.copy(arguments, requires_grad=cotangent is not None)
     gradients: tuple[Tensor | None, ...] = ()
     left: list = [copies]
+    made = Largest()
     start = time.process_time()
     with switches.own(), _listening() as heard:
         try:
-            with _training(seconds, start):
+            with _training(seconds, start), made if largest else contextlib.nullcontext():
                 value = function(*copies)
             output, text = _plain(value)
             if isinstance(output, Tensor):
@@ -128,7 +147,29 @@ def perform(
     if seconds is not None and spent > seconds:
         kind, output, text, line, inside = "late", None, "", "", ""
     said = {"printed": heard.printed.getvalue(), "warned": heard.warned()}
-    return Outcome(kind, output, text, line, inside, gradients, changed, seconds=spent, **said), left
+    return Outcome(
+        kind, output, text, line, inside, gradients, changed, seconds=spent, largest=made.shape, **said
+    ), left
+
+
+class Largest(TorchDispatchMode):
+    """Inside, the largest tensor that PyTorch's operations make is noted: its `shape` and how many `numbers` it has.
+
+    A view that repeats the numbers of a smaller tensor (`expand`) makes none. What is computed in another thread, or by
+    NumPy, is not seen.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.shape: tuple[int, ...] = ()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        for x in result if isinstance(result, list | tuple) else [result]:
+            if isinstance(x, Tensor) and self.numbers < x.numel() <= x.untyped_storage().nbytes() // x.itemsize:
+                self.shape, self.numbers = tuple(x.shape), x.numel()
+        return result
 
 
 class OutOfTimeError(BaseException):

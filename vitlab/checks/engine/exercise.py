@@ -19,7 +19,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
 
 import torch
 from torch import Generator, Tensor
@@ -41,6 +41,7 @@ class Case:
     arguments: tuple
     sizes: dict[str, int]
     gradient: bool = False  # also compare the gradients
+    largest: tuple[int, ...] = ()  # if given, no tensor with more numbers than one of this shape may be made
 
 
 class Sizes:
@@ -50,11 +51,21 @@ class Sizes:
         words: what is special about the case; the sizes are added to the words.
         change: gets the drawn arguments and returns those to use instead: `lambda Q, K: (100 * Q, K)`.
         gradient: in float64, with gradients compared.
+        largest: gets the arguments and returns the shape of the largest tensor that has to be made of them; whoever makes
+            a larger one is told.
         fixed: sizes that are not to be drawn: a number, or the name of another size.
     """
 
-    def __init__(self, words: str = "", change: Function | None = None, *, gradient: bool = False, **fixed: int | str):
-        self.words, self.change, self.gradient, self.fixed = words, change, gradient, fixed
+    def __init__(
+        self,
+        words: str = "",
+        change: Function | None = None,
+        *,
+        gradient: bool = False,
+        largest: Function | None = None,
+        **fixed: int | str,
+    ):
+        self.words, self.change, self.gradient, self.largest, self.fixed = words, change, gradient, largest, fixed
 
 
 LARGE = range(17, 24)  # drawn for a size that is given as "large"
@@ -95,7 +106,7 @@ class Exercise:
     Args:
         reference: the right function. Its source, a chain of named steps, is also what wrong versions are derived from.
         takes: the shape of each tensor in the lecture's symbols ("B n d"; "B H W < N" holds integers below N); for an int
-            its symbol ("P"); for a float its value or (lowest, highest); for a dict or list of tensors one of those; see
+            its symbol ("P"), for a tuple of ints their symbols ("H W"); for a float its value or (lowest, highest); for a dict or list of tensors one of those; see
             `Many` for lists whose length is drawn.
         returns: the shape of the result in the same symbols; "" for a number.
         parts: what earns points.
@@ -173,7 +184,8 @@ class Exercise:
             arguments = arguments if isinstance(arguments, tuple) else (arguments,)
         words = [line.words] if line.words else []
         words += [f"{symbol} = {sizes[symbol]}" for symbol in self.symbols] + ["float64"] * line.gradient
-        return Case(", ".join(words), arguments, sizes, line.gradient)
+        largest = line.largest(*arguments) if line.largest else ()
+        return Case(", ".join(words), arguments, sizes, line.gradient, largest)
 
     def sizes(self, fixed: dict[str, int | str], generator: Generator) -> dict[str, int]:
         """A number for every symbol: those not fixed all different, from 2 up."""
@@ -209,6 +221,8 @@ def draw(spec: Any, kind: Any, sizes: dict[str, int], generator: Generator, dtyp
         return spec
     if kind is int:
         return evaluate(spec, sizes)
+    if get_origin(kind) is tuple:
+        return tuple(evaluate(size, sizes) for size in spec.split())
     axes, _, below = spec.partition("<")
     shape = [evaluate(axis, sizes) for axis in axes.split()]
     if below:

@@ -10,6 +10,7 @@ floating numbers up to the tolerance of their dtype. As to the kind of number,
   for 1.0. No gradient is asked of a Python number, and none of an exercise whose results are integers.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -88,7 +89,7 @@ def _try(exercise: Exercise, candidate: Candidate, case: Case) -> Trial:
     expected = values.as_tensor(exercise.reference(*case.arguments))
     if kind_of(expected) == "float" and expected.ndim == 0 and not _in_double(case):
         expected = expected.float()  # as exact as the numbers that it is made of, however the reference computes it
-    outcome = candidate.call(exercise.name, case.arguments)
+    outcome = candidate.call(exercise.name, case.arguments, largest=bool(case.largest))
     if fault := _fault_of_result(exercise, outcome, expected):
         return Trial(case, expected, outcome, fault, misplaced=True)
     return Trial(case, expected, outcome, _fault_beside_result(exercise, candidate, case, outcome), misplaced=False)
@@ -199,12 +200,15 @@ def _raised(exercise: Exercise, outcome: Outcome) -> str:
 def _fault_beside_result(
     exercise: Exercise, candidate: Candidate, case: Case, outcome: Outcome, compare: bool = True
 ) -> str:
-    """What is wrong although the result is right: inputs changed in place, gradients cut or (if compared) wrong."""
+    """What is wrong although the result is right: inputs changed in place, a tensor that is too large, gradients cut or
+    (if compared) wrong."""
     if outcome.changed:
         name = values.name_of(outcome.changed[0], exercise.arguments)
         return f"The result is right, but the function changes its input `{name}` in place; the caller still needs it."
     if outcome.overwrites:
         return OVERWRITES
+    if too_large := _too_large(case, outcome):
+        return too_large
     if not case.gradient or not isinstance(outcome.output, Tensor):
         return ""
     inputs = values.copy(case.arguments, requires_grad=True)
@@ -232,6 +236,17 @@ def _fault_beside_result(
         if compare and not diagnosis.close(came[path], gradient, gradient.dtype):
             return f"The result is right, but the gradient with respect to `{name}` is not: a part of the computation is detached."
     return ""
+
+
+def _too_large(case: Case, outcome: Outcome) -> str:
+    """The sentence on a tensor that need not be as large as it is; copies of the arguments may always be made."""
+    allowed = max([math.prod(case.largest), *(x.numel() for _, x in values.tensors(case.arguments))])
+    if not case.largest or math.prod(outcome.largest) <= allowed:
+        return ""
+    return (
+        f"The result is right, but a tensor of {math.prod(outcome.largest):,} numbers is made on the way, {outcome.largest}. "
+        f"It can be done with {math.prod(case.largest):,} at most, {case.largest}."
+    )
 
 
 def _unsteady(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> str:

@@ -1,4 +1,4 @@
-"""What passes between a check and a student's code: tensors and numbers, alone or in lists and dicts of them.
+"""What passes between a check and a student's code: tensors and numbers, alone or in lists, tuples and dicts of them.
 
 Arguments come as a tuple. A path says where in them a tensor stands: (1, "blocks", 0) is arguments[1]["blocks"][0].
 """
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Value = Tensor | int | float | list["Value"] | dict[str, "Value"]
+Value = Tensor | int | float | list["Value"] | tuple["Value", ...] | dict[str, "Value"]
 Path = tuple[int | str, ...]
 
 DTYPES = {  # of the tensors that may pass, by the names that they have on the way

@@ -1,7 +1,7 @@
 """Calls and outcomes as bytes, for a candidate in another process: JSON and raw numbers, nothing that can be executed.
 
 A message is 8 bytes with the length of its JSON part, that part, and the numbers of its tensors one after the other.
-In the JSON part a tensor is {"tensor": [dtype, shape]}, and a dict {"dict": [[key, value], ...]}.
+In the JSON part a tensor is {"tensor": [dtype, shape]}, a dict {"dict": [[key, value], ...]}, a tuple {"tuple": [...]}.
 """
 
 import json
@@ -19,25 +19,37 @@ KINDS = ("returned", "other", "raised", "late", "missing")
 
 
 def encode_call(
-    name: str, arguments: tuple[Value, ...], cotangent: Tensor | None = None, seconds: float | None = None
+    name: str,
+    arguments: tuple[Value, ...],
+    cotangent: Tensor | None = None,
+    seconds: float | None = None,
+    largest: bool = False,
 ) -> bytes:
-    return _encode([name, arguments, cotangent, seconds])
+    return _encode([name, list(arguments), cotangent, seconds, largest])
 
 
-def decode_call(message: bytes) -> tuple[str, tuple[Value, ...], Tensor | None, float | None]:
+def decode_call(message: bytes) -> tuple[str, tuple[Value, ...], Tensor | None, float | None, bool]:
     """The call in a message.
 
     Raises:
         ValueError: if the message is no call.
     """
     match _decode(message):
-        case [str(name), list(arguments), Tensor() | None as cotangent, float() | int() | None as seconds]:
-            return name, tuple(arguments), cotangent, seconds
+        case [
+            str(name),
+            list(arguments),
+            Tensor() | None as cotangent,
+            float() | int() | None as seconds,
+            bool(largest),
+        ]:
+            return name, tuple(arguments), cotangent, seconds, largest
     raise ValueError("the message is not a call.")
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
-    return _encode([getattr(outcome, field.name) for field in fields(Outcome)])
+    lists = {"gradients": list(outcome.gradients), "changed": [list(path) for path in outcome.changed]}
+    lists["largest"] = list(outcome.largest)
+    return _encode([lists.get(field.name, getattr(outcome, field.name)) for field in fields(Outcome)])
 
 
 def decode_outcome(message: bytes) -> Outcome:
@@ -59,17 +71,17 @@ def decode_outcome(message: bytes) -> Outcome:
             str(printed),
             str(warned),
             float(seconds),
+            list(largest),
         ] if (  # fmt: skip
             kind in KINDS
             and math.isfinite(seconds)
             and (kind == "returned") == (output is not None)
             and all(gradient is None or isinstance(gradient, Tensor) for gradient in gradients)
             and all(isinstance(path, list) and all(type(key) in (int, str) for key in path) for path in changed)
+            and all(type(side) is int and side >= 0 for side in largest)
         ):
-            paths = tuple(map(tuple, changed))
-            return Outcome(
-                kind, output, text, line, inside, tuple(gradients), paths, overwrites, printed, warned, seconds
-            )
+            seen = (tuple(gradients), tuple(map(tuple, changed)), overwrites, printed, warned, seconds, tuple(largest))
+            return Outcome(kind, output, text, line, inside, *seen)
     raise ValueError("the message is not an outcome.")
 
 
@@ -85,7 +97,8 @@ def _encode(value: list) -> bytes:
         if isinstance(value, dict):
             return {"dict": [[key, plain(item)] for key, item in value.items()]}
         if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
+            items = [plain(item) for item in value]
+            return {"tuple": items} if isinstance(value, tuple) else items
         return value
 
     head = json.dumps(plain(value)).encode()
@@ -113,6 +126,8 @@ def _decode(message: bytes) -> Any:
     def revive(value: Any) -> Any:
         if isinstance(value, dict):
             ((kind, content),) = value.items()
+            if kind == "tuple":
+                return tuple(revive(item) for item in content)
             return tensor(*content) if kind == "tensor" else {key: revive(item) for key, item in value["dict"]}
         if isinstance(value, list):
             return [revive(item) for item in value]
