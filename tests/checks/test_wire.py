@@ -8,6 +8,7 @@ from support import candidate_process, made_up
 from support.strange import STRANGE
 
 from vitlab import checks
+from vitlab.checks import derivable
 from vitlab.checks.engine import wire
 from vitlab.checks.engine.candidate import LocalCandidate, Outcome
 from vitlab.checks.engine.judge import judge
@@ -36,6 +37,17 @@ def test_a_candidate_in_another_process_gets_the_same_reports(exercise, process)
         assert here._repr_html_() == there._repr_html_(), variant
 
 
+def test_advice_on_a_right_answer_costs_no_point_and_is_the_same_from_another_process(process):
+    exercise = derivable()["attention_scores"]
+    here = judge(exercise, LocalCandidate(candidate_process.functions("wrong-headed")), 0)
+    there = judge(exercise, candidate_process.RemoteCandidate(process, "wrong-headed"), 0)
+    assert here == there and here.passed and here.points == exercise.points
+    (sentence,) = here.advice
+    assert "`for q in Q.unbind(1)` takes the tokens one at a time" in sentence
+    report = checks.Report((here,), 0)
+    assert sentence in str(report) and "<code>for q in Q.unbind(1)</code>" in report._repr_html_()
+
+
 def _same(x, y):
     if isinstance(x, torch.Tensor):
         return x.dtype == y.dtype and x.shape == y.shape and torch.equal(x, y)
@@ -58,7 +70,7 @@ def test_what_crosses_the_wire_comes_back_the_same():
     for output in (tensors[2], booleans, 3, 0.5, True, -(2**63), float("inf")):
         outcome = Outcome(
             "returned", output, "text", "line", "inside", (tensors[0], None), ((1, "W"), (0,)), True, "printed",
-            "\ud800", 0.25, (2, 3),
+            "\ud800", 0.25, (2, 3), "def f(): ...",
         )  # fmt: skip
         back = wire.decode_outcome(wire.encode_outcome(outcome))
         assert all(_same(getattr(back, name), getattr(outcome, name)) for name in Outcome.__dataclass_fields__)
@@ -72,7 +84,7 @@ def _message(head, numbers=b""):
 def _outcome(**changes):
     fields = {
         "kind": "raised", "output": None, "text": "", "line": "", "inside": "", "gradients": [], "changed": [],
-        "overwrites": False, "printed": "", "warned": "", "seconds": 0.0, "largest": [],
+        "overwrites": False, "printed": "", "warned": "", "seconds": 0.0, "largest": [], "source": "",
     }  # fmt: skip
     assert changes.keys() <= fields.keys()
     return list({**fields, **changes}.values())
@@ -105,6 +117,7 @@ BROKEN = {
     "returned nothing": _message(_outcome(kind="returned")),
     "raised a number": _message(_outcome(output=3)),
     "a number for a text": _message(_outcome(text=3)),
+    "a number for a source": _message(_outcome(source=3)),
     "a text for gradients": _message(_outcome(gradients="none")),
     "a text for a gradient": _message(_outcome(gradients=["none"])),
     "a text for a path": _message(_outcome(changed=["Z"])),

@@ -20,15 +20,21 @@ TESTS = Path(__file__).parents[1]
 
 def functions(variant: str) -> dict:
     """The functions of one imagined student: "reference", "misconception 3", a strange one of `STRANGE`, or
-    "digits constant", an answer to the training exercise."""
+    "digits constant", an answer to the training exercise, or "wrong-headed": right, with a loop over tokens."""
     if variant.startswith("digits "):
         return {digits_exercise.EXERCISE.name: digits_exercise.ANSWERS[variant.split()[1]]}
+    if variant == "wrong-headed":
+        return {"attention_scores": attention_scores_one_by_one}
     if variant in STRANGE:
         return {exercise.name: STRANGE[variant][0](exercise.reference) for exercise in EVERY}
     if variant == "reference":
         return {exercise.name: exercise.reference for exercise in EVERY}
     k = int(variant.split()[1])
     return {e.name: e.misconceptions[k % len(e.misconceptions)].function for e in EVERY}
+
+
+def attention_scores_one_by_one(Q, K):
+    return torch.stack([(K @ q.unsqueeze(-1)).squeeze(-1) for q in Q.unbind(1)], dim=1) / Q.shape[-1] ** 0.5
 
 
 @cache

@@ -5,11 +5,13 @@ difference to it: an `Outcome` holds plain tensors, numbers and text, and shares
 """
 
 import contextlib
+import inspect
 import io
 import linecache
 import random
 import signal
 import sysconfig
+import textwrap
 import threading
 import time
 import traceback
@@ -17,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +28,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitlab.checks.engine import switches, values
+from vitlab.checks.engine.advice import LONGEST_SOURCE
 from vitlab.checks.engine.values import Value
 
 LONGEST_TEXT = 1000  # characters kept of what a student's code says
@@ -46,6 +50,7 @@ class Outcome:
     printed, warned: what the code said while it ran.
     seconds: of processor time.
     largest: the shape of the largest tensor that was made, where that was asked for; see `Largest`.
+    source: of the function, "" where it cannot be read; a text, of which nothing is to be executed.
     """
 
     kind: str
@@ -60,6 +65,7 @@ class Outcome:
     warned: str = ""
     seconds: float = 0.0
     largest: tuple[int, ...] = ()
+    source: str = ""
 
 
 class Candidate(Protocol):
@@ -87,6 +93,7 @@ class LocalCandidate:
     def __init__(self, functions: Mapping[str, Callable]):
         self.functions = functions
         self._earlier: dict[str, list[tuple[Any, Any]]] = {}  # what the last call left, and how it was then
+        self._sources: dict[str, str] = {}
 
     def call(
         self,
@@ -104,7 +111,9 @@ class LocalCandidate:
         outcome, left = perform(function, arguments, cotangent, seconds, largest)
         overwrites = any(_differences(was, now) for now, was in self._earlier.get(name, ()))
         self._earlier[name] = [(now, values.copy(now)) for now in left]
-        return replace(outcome, overwrites=overwrites)
+        if name not in self._sources:
+            self._sources[name] = _source(function)
+        return replace(outcome, overwrites=overwrites, source=self._sources[name])
 
 
 def perform(
@@ -263,6 +272,20 @@ def _in_words(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"a {name} of {len(value)}"
     return names.get(name, f"a {name}")
+
+
+def _source(function: Any) -> str:
+    """The text of a student's own function, of moderate length, within whatever is wrapped around it."""
+    try:
+        function = inspect.unwrap(function)
+        if type(function) is not FunctionType or function.__code__.co_filename.startswith(LIBRARIES):
+            return ""
+        source = textwrap.dedent(inspect.getsource(function.__code__))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # no source, or a hostile thing that looks like a function
+        return ""
+    return source if len(source) <= LONGEST_SOURCE else ""
 
 
 def _message(error: BaseException) -> str:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vitlab.checks.engine import diagnosis, switches, values
+from vitlab.checks.engine.advice import advice
 from vitlab.checks.engine.candidate import Candidate, Outcome
 from vitlab.checks.engine.exercise import Case, Exercise
 from vitlab.checks.engine.explain import Told, agrees, explain
@@ -77,7 +78,11 @@ def _judge(exercise: Exercise, candidate: Candidate, seed: int, passed: frozense
         for part, of_part in zip(exercise.parts, by_part, strict=True)
     ]
     said, sentences = remarks([trial.outcome for trial in trials]), tuple(told.sentences)
-    return ExerciseResult(exercise.name, tuple(parts), sentences, told.excerpt, said, excused, told.example, told.named)
+    right = not excused and all(part.failed_on is None for part in parts)
+    better = advice(trials[0].outcome.source, exercise) if right else ()
+    return ExerciseResult(
+        exercise.name, tuple(parts), sentences, told.excerpt, said, excused, told.example, told.named, better
+    )
 
 
 def _without_points(exercise: Exercise, sentence: str, failed_on: str, remarks: tuple[str, ...] = ()) -> ExerciseResult:

@@ -46,6 +46,7 @@ class ExerciseResult:
     excused: bool = False  # right only given the results of earlier functions, which are wrong
     example: Example | None = None
     named: bool = False  # whether a sentence says which mistake gives these numbers
+    advice: tuple[str, ...] = ()  # on how a right answer is written; it costs no point
 
     @property
     def points(self) -> int:
@@ -122,7 +123,7 @@ def _as_text(exercise: ExerciseResult) -> str:
     if exercise.example:
         lines += ["The smallest case that fails:", *(f"    {line}" for line in _lines(exercise.example))]
     lines += [f"  {_mark(part)} {part.title} ({_points(part.points)}){_failure(part)}" for part in exercise.parts]
-    return "\n".join([*lines, *exercise.remarks])
+    return "\n".join([*lines, *exercise.remarks, *exercise.advice])
 
 
 def _as_html(exercise: ExerciseResult) -> str:
@@ -134,7 +135,8 @@ def _as_html(exercise: ExerciseResult) -> str:
         for part in exercise.parts
     )
     remarks = "".join(f"<pre>{escape(remark)}</pre>" for remark in exercise.remarks)
-    body = f'{head}{sentences}{_table(exercise.excerpt)}{_fold(exercise.example)}<ul style="list-style: none; padding-left: 0">{parts}</ul>{remarks}'
+    advice = "".join(f"<p>{_code(sentence)}</p>" for sentence in exercise.advice)
+    body = f'{head}{sentences}{_table(exercise.excerpt)}{_fold(exercise.example)}<ul style="list-style: none; padding-left: 0">{parts}</ul>{remarks}{advice}'
     colour = "#2e8b57" if exercise.passed else "#d2691e"
     return f'<div style="border-left: 4px solid {colour}; padding-left: 1em; max-width: 50em">{body}</div>'
 

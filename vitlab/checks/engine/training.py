@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from vitlab.checks.engine import switches
+from vitlab.checks.engine.advice import advice
 from vitlab.checks.engine.candidate import Candidate, Outcome
 from vitlab.checks.engine.judge import fault_of_form, kind_of, remarks
 from vitlab.checks.engine.report import ExerciseResult, PartResult
@@ -82,7 +83,8 @@ def judge_training(exercise: TrainingExercise, candidate: Candidate, seed: int) 
         )
         for level in exercise.levels
     )
-    return ExerciseResult(exercise.name, parts, tuple(sentences), None, remarks([outcome]))
+    better = advice(outcome.source) if all(part.failed_on is None for part in parts) else ()
+    return ExerciseResult(exercise.name, parts, tuple(sentences), None, remarks([outcome]), advice=better)
 
 
 def _fault(exercise: TrainingExercise, outcome: Outcome, task: Task) -> str:

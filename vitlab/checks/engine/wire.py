@@ -72,6 +72,7 @@ def decode_outcome(message: bytes) -> Outcome:
             str(warned),
             float(seconds),
             list(largest),
+            str(source),
         ] if (  # fmt: skip
             kind in KINDS
             and math.isfinite(seconds)
@@ -81,7 +82,7 @@ def decode_outcome(message: bytes) -> Outcome:
             and all(type(side) is int and side >= 0 for side in largest)
         ):
             seen = (tuple(gradients), tuple(map(tuple, changed)), overwrites, printed, warned, seconds, tuple(largest))
-            return Outcome(kind, output, text, line, inside, *seen)
+            return Outcome(kind, output, text, line, inside, *seen, source)
     raise ValueError("the message is not an outcome.")
 
 
