@@ -47,6 +47,19 @@ def test_what_a_killed_process_leaves_is_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_two_that_write_to_one_place_do_not_mix(tmp_path):
+    path = tmp_path / "file"
+    with written_whole(path) as draft:
+        draft.write_text("the first one's")
+        with pytest.raises(OSError, match="another process is writing it") as fault, written_whole(path):
+            pytest.fail("both write")
+        assert fault.value.filename == str(path)
+    assert path.read_text() == "the first one's" and list(tmp_path.iterdir()) == [path]
+    with written_whole(path) as draft:
+        draft.write_text("the next one's")
+    assert path.read_text() == "the next one's"
+
+
 def test_a_place_that_cannot_be_written_is_found_at_once(tmp_path):
     (tmp_path / "file").write_text("x")
     for path in (tmp_path, tmp_path / "file" / "below", Path(os.devnull)):

@@ -41,6 +41,7 @@ ADVICE = {
     errno.EACCES: "give access to it",
     errno.EPERM: "give access to it",
     errno.EROFS: "choose another place",
+    errno.EBUSY: "wait for it",
 }
 
 

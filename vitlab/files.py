@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 
@@ -55,26 +56,35 @@ def _draft(path: Path) -> Path:
 
 @contextmanager
 def _moved(draft: Path, folder: Path) -> Iterator[Path]:
-    """The folder `draft`, made anew, whose files move to `folder` at the end, on the disk before their names are."""
+    """A folder in `draft`, whose files move to `folder` at the end, on the disk before their names are.
+
+    One process writes at a time; another one is refused, so that neither finds the other's half in its own.
+    """
     try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        yield draft
-        files = list(draft.iterdir())
-        (usual := draft / ".mode").touch()
-        for file in files:
-            file.chmod(usual.stat().st_mode)  # safetensors keeps its files to itself, whatever the umask says
-            with file.open("rb") as content:
-                os.fsync(content.fileno())
-        folder.mkdir(exist_ok=True)
-        for file in files:
-            file.replace(folder / file.name)
+        draft.mkdir(parents=True, exist_ok=True)
+        with FileLock(draft / ".lock").acquire(blocking=False):
+            try:
+                new = draft / "new"
+                shutil.rmtree(new, ignore_errors=True)
+                new.mkdir()
+                yield new
+                files = list(new.iterdir())
+                (usual := draft / ".mode").touch()
+                for file in files:
+                    file.chmod(usual.stat().st_mode)  # safetensors keeps its files to itself, whatever the umask says
+                    with file.open("rb") as content:
+                        os.fsync(content.fileno())
+                folder.mkdir(exist_ok=True)
+                for file in files:
+                    file.replace(folder / file.name)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+    except Timeout as error:
+        raise OSError(errno.EBUSY, "another process is writing it", str(draft.with_suffix(""))) from error
     except OSError as error:
         if error.errno and str(error.filename or draft).startswith(str(draft)):
             error.filename = str(draft.with_suffix(""))  # a full disk does not say at all what did not fit
         raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

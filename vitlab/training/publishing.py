@@ -27,14 +27,14 @@ def publish(run: Path, folder: Path) -> None:
         TrainingError, CheckpointError: if the run is not finished, or one of these files is there already.
     """
     metrics, predictor = read_metrics(run), read_predictor(run)
-    for name in FILES:
-        if os.path.lexists(folder / name):
-            raise TrainingError(f"{folder / name} is there already: choose another folder, or move it away.")
     try:
         text = card(folder.resolve().name, metrics)
     except (KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{run / METRICS_FILE} is damaged: it lacks or misstates {error}.") from error
     with folder_written_whole(folder) as draft:
+        for name in FILES:
+            if os.path.lexists(folder / name):
+                raise TrainingError(f"{folder / name} is there already: choose another folder, or move it away.")
         save_pretrained(predictor.model.half(), draft, classes=predictor.classes)
         for source in (run / MODEL_FOLDER / PREPROCESSOR_FILE, run / METRICS_FILE):
             shutil.copyfile(source, draft / source.name)
