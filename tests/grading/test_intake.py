@@ -96,6 +96,19 @@ def test_an_answer_that_is_gone_is_said(solved):
     assert "NotImplementedError" in cell(solved, "patchify_solution").source
 
 
+def test_notebooks_without_cell_ids_as_colab_saves_them_are_filled_in_and_mended(solved):
+    released, solutions = copy.deepcopy(RELEASED), read_notebook(ROOT / "solutions", TOPIC)
+    for one in released.cells + solutions.cells:
+        del one["id"]
+    notebook = copy.deepcopy(released)
+    fill_in(notebook, Student("reference", "right", {}), solutions)
+    for one in notebook.cells:
+        one.metadata = nbformat.NotebookNode()
+    intake.repair(notebook, released)
+    for grade_id in set(GRADED) - {"written_question"}:  # a text without a name cannot be known again
+        assert cell(notebook, grade_id).source == cell(solved, grade_id).source
+
+
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     """A course in which one student's kernel ends, one lost all metadata, one file is broken and one is misnamed."""

@@ -65,13 +65,16 @@ def fill_in(notebook: nbformat.NotebookNode, student: Student, solutions: nbform
     """Write a student's answers into the notebook that was released."""
     if student.name == "blank":
         return
-    solution_of = {cell.id: re.sub(r" *### (BEGIN|END) SOLUTION\n?", "", cell.source) for cell in solutions.cells}
+    solution_of = {
+        cell.metadata.nbgrader.grade_id: re.sub(r" *### (BEGIN|END) SOLUTION\n?", "", cell.source)
+        for cell in filter(is_solution, solutions.cells)
+    }
     for cell in filter(is_solution, notebook.cells):
         if cell.cell_type == "markdown":
             cell.source = WRITTEN_ANSWER
         else:
             own = [code for name, code in student.cells.items() if f"def {name}(" in cell.source]
-            cell.source = own[0] if own else solution_of[cell.id]
+            cell.source = own[0] if own else solution_of[cell.metadata.nbgrader.grade_id]
 
 
 def hand_in(topic: str, student: Student, course: Path) -> None:

@@ -55,7 +55,7 @@ def _own_cells(notebook: NotebookNode, model: NotebookNode, wanted: dict) -> lis
     same = [cell for cell in cells if _grade_id(cell) == _grade_id(model)]
     if not same:  # by what else is known of it, among cells that belong to nothing
         free = [cell for cell in cells if _grade_id(cell) not in wanted]
-        same = [cell for cell in free if cell.get("id") == model.get("id")]
+        same = [cell for cell in free if "id" in cell and cell.id == model.get("id")]  # Colab writes none
         same = same or [cell for cell in free if not _is_check(model) and _defines(cell, model)]
     return sorted(same, key=lambda cell: (not _defines(cell, model), cell.source == model.source))
 
