@@ -59,12 +59,24 @@ def old_metadata(notebook):
             one.metadata.nbgrader = {"grade_id": one.metadata.nbgrader.grade_id, "schema_version": 1}
 
 
+def code_into_text(notebook):
+    own = cell(notebook, "patchify_solution")
+    notebook.cells[notebook.cells.index(own)] = nbformat.v4.new_markdown_cell(own.source, metadata=own.metadata)
+
+
+def metadata_of_another_kind(notebook):
+    first, second, check = (cell(notebook, name) for name in ("patchify_solution", "embed_patches_solution", "patchify"))
+    first.metadata.nbgrader, second.metadata.nbgrader.grade_id, check.metadata.nbgrader = None, ["x"], [1]
+
+
 DAMAGES = {  # what happened, and a word of what is said of it
     lose_metadata: "had lost its name",
     copy_an_answer: "more than once",
     split_an_answer: "more than once",
     delete_a_check: "",
     old_metadata: "",
+    code_into_text: "",
+    metadata_of_another_kind: "had lost its name",
 }
 
 

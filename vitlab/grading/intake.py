@@ -40,6 +40,8 @@ def repair(notebook: NotebookNode, released: NotebookNode) -> list[str]:
             notes.append(f"The cell of `{_subject(grade_id)}` had lost its name; it was known by what it defines.")
         if any(_grade_id(cell) == grade_id for cell in others):
             notes.append(f"`{_subject(grade_id)}` was there more than once; graded is the likeliest.")
+        if chosen.cell_type != model.cell_type:  # one key too many turns code into text
+            chosen = notebook.cells[place] = NotebookNode(copy.deepcopy(model), source=chosen.source)
         chosen.metadata["nbgrader"] = copy.deepcopy(model.metadata.nbgrader)
         for cell in others:
             cell.metadata.pop("nbgrader", None)
@@ -51,10 +53,9 @@ def repair(notebook: NotebookNode, released: NotebookNode) -> list[str]:
 
 def _own_cells(notebook: NotebookNode, model: NotebookNode, wanted: dict) -> list[NotebookNode]:
     """The cells of a student that may be the answer to one of the released cells, the likeliest first."""
-    cells = [cell for cell in notebook.cells if cell.cell_type == model.cell_type]
-    same = [cell for cell in cells if _grade_id(cell) == _grade_id(model)]
+    same = [cell for cell in notebook.cells if _grade_id(cell) == _grade_id(model)]
     if not same:  # by what else is known of it, among cells that belong to nothing
-        free = [cell for cell in cells if _grade_id(cell) not in wanted]
+        free = [c for c in notebook.cells if c.cell_type == model.cell_type and _grade_id(c) not in wanted]
         same = [cell for cell in free if "id" in cell and cell.id == model.get("id")]  # Colab writes none
         same = same or [cell for cell in free if not _is_check(model) and _defines(cell, model)]
     return sorted(same, key=lambda cell: (not _defines(cell, model), cell.source == model.source))
@@ -66,7 +67,8 @@ def _defines(cell: NotebookNode, model: NotebookNode) -> bool:
 
 
 def _grade_id(cell: NotebookNode) -> str:
-    return cell.metadata.get("nbgrader", {}).get("grade_id", "")
+    about = cell.metadata.get("nbgrader")  # whatever a student's file may hold
+    return str(about.get("grade_id") or "") if isinstance(about, dict) else ""
 
 
 def _is_check(cell: NotebookNode) -> bool:
