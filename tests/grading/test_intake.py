@@ -7,10 +7,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient.exceptions import DeadKernelError
+from nbgrader.preprocessors import Execute
 
 from vitlab.grading import intake
 from vitlab.grading.classroom import Student, fill_in, read_notebook
 from vitlab.grading.command import nbgrader
+from vitlab.grading.execution import ExecuteAll
 
 ROOT = Path(__file__).parents[2]
 TOPIC = "embeddings"
@@ -65,7 +68,9 @@ def code_into_text(notebook):
 
 
 def metadata_of_another_kind(notebook):
-    first, second, check = (cell(notebook, name) for name in ("patchify_solution", "embed_patches_solution", "patchify"))
+    first, second, check = (
+        cell(notebook, name) for name in ("patchify_solution", "embed_patches_solution", "patchify")
+    )
     first.metadata.nbgrader, second.metadata.nbgrader.grade_id, check.metadata.nbgrader = None, ["x"], [1]
 
 
@@ -198,3 +203,21 @@ def test_a_look_at_nothing_is_a_sentence(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         intake.main()
     assert "nothing lies in submitted/STUDENT/embeddings/" in capsys.readouterr().err
+
+
+def test_a_kernel_that_ends_between_two_cells_is_the_first_one_s_fault(monkeypatch):
+    def run(self, notebook, resources, km=None):
+        runs.append([one.source for one in notebook.cells])
+        for self.running, source in enumerate(runs[-1]):
+            if "get_ipython().ask_exit()" in runs[-1][: self.running]:
+                raise DeadKernelError
+            if source == "os._exit(0)":
+                raise DeadKernelError
+        return notebook, resources
+
+    runs, sources = [], ["1", "get_ipython().ask_exit()", "check", "os._exit(0)", "2"]
+    monkeypatch.setattr(Execute, "preprocess", run)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook, _ = ExecuteAll().preprocess(notebook, {})
+    assert [ran == source for ran, source in zip(runs[-1], sources, strict=True)] == [True, False, True, False, True]
+    assert [one.source for one in notebook.cells] == sources

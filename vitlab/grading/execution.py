@@ -17,10 +17,15 @@ class ExecuteAll(Execute):
                 nb, resources = super().preprocess(nb, resources, km)
                 break
             except DeadKernelError:
-                if self.running in left_out:  # the kernel dies whatever runs
-                    raise
-                left_out[self.running] = nb.cells[self.running].source
-                nb.cells[self.running].source = f"raise RuntimeError({ENDED!r})"
+                culprit = self.running
+                if culprit in left_out:  # and yet the kernel was gone: by the end of a cell before it
+                    nb.cells[culprit].source = left_out.pop(culprit)
+                    earlier = [i for i in range(culprit) if nb.cells[i].cell_type == "code" and i not in left_out]
+                    if not earlier:  # the kernel dies whatever runs
+                        raise
+                    culprit = earlier[-1]
+                left_out[culprit] = nb.cells[culprit].source
+                nb.cells[culprit].source = f"raise RuntimeError({ENDED!r})"
         for index, source in left_out.items():
             nb.cells[index].source = source
         return nb, resources
