@@ -5,6 +5,7 @@ import torch
 from support.parity import assert_forms_agree, perturb
 from torch.nn import functional as F
 
+from vitlab import fast
 from vitlab.decoder import (
     AllMLPDecoder,
     all_mlp_decoder,
@@ -52,6 +53,18 @@ def test_without_gradients_no_map_of_full_size_has_all_channels(monkeypatch):
     with torch.no_grad(), LargestTensor() as largest:
         decoder(pyramid((4, 6, 10, 8), 16, 16, torch.float32))
     assert largest.numel < 2 * 12 * 16 * 16
+
+
+@pytest.mark.parametrize("off", [False, True])
+def test_classes_of_pixels_need_no_more_than_a_strip_of_the_logits(off, monkeypatch):
+    monkeypatch.setattr("vitlab.fast.argmax.STRIP", 8)
+    monkeypatch.setitem(NUMBERS_AT_A_TIME, "cpu", 4 * 16 * 12)
+    decoder = perturb(AllMLPDecoder((4, 6, 10, 8), 12, 40).eval())
+    features = pyramid((4, 6, 10, 8), 32, 16, torch.float32)
+    with torch.no_grad(), fast.off() if off else LargestTensor() as largest:
+        classes = fast.all_mlp_classes(decoder, features, (100, 50))
+        assert off or largest.numel < 2 * 40 * 32 * 16 / 2
+        assert torch.equal(classes, upsample(decoder(features), (100, 50)).argmax(dim=1))
 
 
 class Wrapped(torch.nn.Module):

@@ -8,10 +8,11 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from support.parity import perturb
 from typer.testing import CliRunner
 
-from vitlab import SegFormer, ViT
+from vitlab import SegFormer, ViT, fast
 from vitlab.cli import app
 from vitlab.data import Dataset, Normalization, Split, load
 from vitlab.data.pictures import read_picture
@@ -134,6 +135,18 @@ def test_outputs_without_names_are_numbered_and_one_output_is_refused(vit, tmp_p
 def test_names_cannot_steer_a_terminal(vit, tmp_path):
     change(vit / "config.json", id2label={"0": "\x1b]0;title\x07zero", "1": "one"})
     assert "\x1b" not in run("predict", vit, photo(tmp_path / "p.png"))
+
+
+def test_no_class_is_made_of_what_is_no_number(segformer, tmp_path):
+    weights = segformer / "model.safetensors"
+    save_file({name: t.sign() * 3e38 if "classifier" in name else t for name, t in load_file(weights).items()}, weights)
+    said = run("predict", segformer, photo(tmp_path / "p.png"))
+    assert said == "Error: the scores of the classes are no finite numbers: the model's weights are too large."
+    with pytest.raises(FloatingPointError), fast.off():
+        read_predictor(segformer).segment(read_picture(tmp_path / "p.png"))
+    split = Split(torch.zeros(2, 1, 8, 8).byte(), torch.zeros(2).long())
+    with pytest.raises(FloatingPointError):
+        evaluation.evaluate(lambda x: torch.full((len(x), 3), torch.inf), split, 3, lambda x: x)
 
 
 def test_a_segmentation_is_written_as_a_class_map_and_an_overlay(segformer, tmp_path):

@@ -48,7 +48,7 @@ ADVICE = {
 def in_a_sentence(error: Exception) -> str | None:
     """What was found, and what to do about it; None for a fault of the program."""
     room = type(error).__module__.partition(".")[0]
-    if room == "vitlab":
+    if room == "vitlab" or isinstance(error, FloatingPointError):
         return str(error)
     if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
         return "the memory of this machine is too small for that: smaller pictures, batches or models need less."

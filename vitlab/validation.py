@@ -199,6 +199,17 @@ def read_table(path: Path, error: type[Exception], parse: Callable[[str], Any] =
     return content
 
 
+def finite(scores: Tensor) -> Tensor:
+    """The scores of classes, as they are: without this a class would be made of what is not a number.
+
+    Raises:
+        FloatingPointError: if one is infinite or not a number.
+    """
+    if not torch.compiler.is_compiling() and not torch.stack(scores.aminmax()).isfinite().all():
+        raise FloatingPointError("the scores of the classes are no finite numbers: the model's weights are too large.")
+    return scores
+
+
 def checked_labels(labels: Tensor, logits: Tensor, ignore_index: int) -> Tensor:
     """Labels of pixels in int64, of whatever integers they are: the masks of data sets are bytes.
 

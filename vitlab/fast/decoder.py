@@ -8,11 +8,15 @@ W = [W_1 ... W_4], one block of columns for each map,
 so that the 4C channels of full size are never stored, and most of the products are made where there are few positions.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitlab.fast.argmax import argmax_of_rows, upsampled_argmax
 from vitlab.fast.products import linear, parameters
+from vitlab.fast.switch import is_on
 from vitlab.fast.upsampling import bands, rows_below, upsampling_matrix
 
 STRIP = 32  # of so many bands the smaller maps are widened at once; of a whole photograph they would fill the memory
@@ -20,16 +24,39 @@ STRIP = 32  # of so many bands the smaller maps are widened at once; of a whole 
 
 def all_mlp_decoder(decoder: nn.Module, features: list[Tensor]) -> Tensor:
     """`vitlab.decoder.AllMLPDecoder`: four maps (B, d_i, H_i, W_i) -> (B, num_classes, H_1, W_1)."""
-    W, _ = parameters(decoder.fuse)  # (C, 4C) for four maps
-    b = W @ torch.cat([parameters(L_i)[1] for L_i in reversed(decoder.project)])  # Σ_i W_i b_i, (C,)
+    W, b = _weights(decoder)
     if decoder.training:
         return _predict(decoder, decoder.norm(_fuse(decoder, features, W, b)))
-    # Outside training BN is a scale and a shift of every channel, which W and b can take over.
-    scale = decoder.norm.weight / torch.sqrt(decoder.norm.running_var + decoder.norm.eps)
-    W, b = scale[:, None] * W, scale * (b - decoder.norm.running_mean) + decoder.norm.bias
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return _predict(decoder, _fuse(decoder, features, W, b))
-    return _predict_in_bands(decoder, features, W, b)
+    B, _, H_1, W_1 = features[0].shape
+    logits = b.new_empty(B, H_1, W_1, decoder.classify.out_features).movedim(-1, 1)  # (B, num_classes, H_1, W_1)
+    for start, end in bands(H_1, B * W_1 * len(b), like=b, together=STRIP):
+        logits[:, :, start:end] = _predict_rows(decoder, features, W, b, start, end)
+    return logits
+
+
+def all_mlp_classes(decoder: nn.Module, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """The class of every pixel: four maps (B, d_i, H_i, W_i) -> (B, *size).
+
+    Of a photograph even the small logits are much, 450 MB for 12 million pixels and 150 classes. Here the rows of them
+    that a strip of pixels needs are computed, read and forgotten.
+    """
+    if decoder.training or not is_on() or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return upsampled_argmax(decoder(features), size)
+    W, b = _weights(decoder)
+    return argmax_of_rows(partial(_predict_rows, decoder, features, W, b), features[0], size)
+
+
+def _weights(decoder: nn.Module) -> tuple[Tensor, Tensor]:
+    """W of the fusing, (C, 4C) for four maps, and Σ_i W_i b_i, (C,)."""
+    W, _ = parameters(decoder.fuse)
+    b = W @ torch.cat([parameters(L_i)[1] for L_i in reversed(decoder.project)])
+    if decoder.training:
+        return W, b
+    # Outside training BN is a scale and a shift of every channel, which W and b can take over.
+    scale = decoder.norm.weight / torch.sqrt(decoder.norm.running_var + decoder.norm.eps)
+    return scale[:, None] * W, scale * (b - decoder.norm.running_mean) + decoder.norm.bias
 
 
 def _predict(decoder: nn.Module, normalized: Tensor) -> Tensor:
@@ -53,32 +80,31 @@ def _fuse(decoder: nn.Module, features: list[Tensor], W: Tensor, b: Tensor) -> T
     return fused.unflatten(2, (W_1, -1)).movedim(-1, 1)  # (B, H_1, W_1, C) -> (B, C, H_1, W_1)
 
 
-def _predict_in_bands(decoder: nn.Module, features: list[Tensor], W: Tensor, b: Tensor) -> Tensor:
-    """`_predict(_fuse(...))` where nothing is kept for a backward pass, a few rows at a time.
+def _predict_rows(decoder: nn.Module, features: list[Tensor], W: Tensor, b: Tensor, start: int, end: int) -> Tensor:
+    """Rows of `_predict(_fuse(...))` where nothing is kept for a backward pass: (B, num_classes, end - start, W_1).
 
     The C channels of full size are the largest tensor of the model. Here only a band of them exists at once, small
     enough for the processor's cache, and only the rows below it are multiplied with U's weights. The smaller maps are
-    widened for a strip of many bands.
+    widened for all of the rows.
     """
     B, _, H_1, W_1 = features[0].shape
     heights = [F_i.shape[2] for F_i in features[1:]]
-    logits = b.new_empty(B, H_1, W_1, decoder.classify.out_features)
-    for start, end in bands(H_1, B * W_1 * len(b), like=b, together=STRIP):
-        below = [rows_below(start, end, H_i, H_1) for H_i in heights]
-        rows = [F_i[:, :, low:high] for F_i, (low, high) in zip(features[1:], below, strict=True)]
-        first, widened = _fused_maps(decoder, [features[0], *rows], W, b)
-        matrices = [upsampling_matrix(H_i, H_1, x) for H_i, x in zip(heights, widened, strict=True)]
-        for image in range(B):
-            for top, bottom in bands(end - start, W_1 * len(b), like=b):
-                top, bottom = start + top, start + bottom
-                band = features[0][image, :, top:bottom].movedim(0, -1)  # (d_1, rows, W_1) -> (rows, W_1, d_1)
-                fused = linear(band, first).flatten(1)  # (rows, W_1·C)
-                for x, U, (skipped, _) in zip(widened, matrices, below, strict=True):
-                    low, high = rows_below(top, bottom, U.shape[1], H_1)
-                    narrow = x[image, low - skipped : high - skipped].flatten(1)  # (rows below, W_1·C)
-                    fused.addmm_(U[top:bottom, low:high], narrow)
-                activated = fused.relu_().unflatten(1, (W_1, -1))  # (rows, W_1, C)
-                logits[image, top:bottom] = decoder.classify(activated)
+    logits = b.new_empty(B, end - start, W_1, decoder.classify.out_features)
+    below = [rows_below(start, end, H_i, H_1) for H_i in heights]
+    rows = [F_i[:, :, low:high] for F_i, (low, high) in zip(features[1:], below, strict=True)]
+    first, widened = _fused_maps(decoder, [features[0], *rows], W, b)
+    matrices = [upsampling_matrix(H_i, H_1, x) for H_i, x in zip(heights, widened, strict=True)]
+    for image in range(B):
+        for top, bottom in bands(end - start, W_1 * len(b), like=b):
+            top, bottom = start + top, start + bottom
+            band = features[0][image, :, top:bottom].movedim(0, -1)  # (d_1, rows, W_1) -> (rows, W_1, d_1)
+            fused = linear(band, first).flatten(1)  # (rows, W_1·C)
+            for x, U, (skipped, _) in zip(widened, matrices, below, strict=True):
+                low, high = rows_below(top, bottom, U.shape[1], H_1)
+                narrow = x[image, low - skipped : high - skipped].flatten(1)  # (rows below, W_1·C)
+                fused.addmm_(U[top:bottom, low:high], narrow)
+            activated = fused.relu_().unflatten(1, (W_1, -1))  # (rows, W_1, C)
+            logits[image, top - start : bottom - start] = decoder.classify(activated)
     return logits.movedim(-1, 1)  # (B, num_classes, H_1, W_1)
 
 

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from vitlab.data import DataError, Dataset, Normalization
 from vitlab.data.dataset import default_palette
 from vitlab.decoder import upsample
-from vitlab.fast import upsampled_argmax
 from vitlab.files import folder_written_whole, write_json
 from vitlab.mit import MiT
 from vitlab.pretrained.checkpoint import from_pretrained, read_settings, save_pretrained
 from vitlab.pretrained.forms import CONFIG_FILE, FORMS, CheckpointError, read_labels
 from vitlab.pretrained.preparation import PREPROCESSOR_FILE, Preparation, read_preparation
 from vitlab.segformer import SegFormer
+from vitlab.validation import finite
 from vitlab.vit import ViT
 
 KINDS = {"ViT": ViT, "MiT": MiT, "SegFormer": SegFormer}
@@ -73,16 +73,14 @@ class Predictor:
 
     def segment(self, picture: Image.Image) -> Tensor:
         """The class of each pixel of the picture: (H, W)."""
-        return upsampled_argmax(self._logits(picture), picture.size[::-1])[0]
+        with _suiting():
+            return self.model.segment(self.prepare([picture]), picture.size[::-1])[0]
 
     @torch.no_grad()
     def _logits(self, picture: Image.Image) -> Tensor:
         """(1, N), or (1, N, h, w)."""
         with _suiting():
-            logits = self.model(self.prepare([picture]), **({"upsample": False} if self.is_segmentation else {}))
-        if not torch.stack(logits.aminmax()).isfinite().all():  # without a second tensor of their size
-            raise DataError("what the model makes of the picture are no finite numbers: its weights are too large.")
-        return logits
+            return finite(self.model(self.prepare([picture]), **({"upsample": False} if self.is_segmentation else {})))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from vitlab.fast import upsampled_argmax
 from vitlab.pretrained.predictor import Predictor, read_predictor
 from vitlab.segmentation.metrics import ConfusionMatrix
 from vitlab.training.recipe import TrainingError, data_options
+from vitlab.validation import finite
 
 PIXELS_AT_ONCE = 2**19
 
@@ -49,7 +50,7 @@ def evaluate(
             images, labels = images[0][None], labels[0][None]
         images = prepare(images)
         if labels.ndim == 1:
-            predictions = model(images).argmax(dim=1)
+            predictions = finite(model(images)).argmax(dim=1)
         else:
             predictions = upsampled_argmax(model(images, upsample=False), labels.shape[-2:])
         matrix.update(predictions, labels.to(predictions.device))
