@@ -49,6 +49,14 @@ def test_what_a_user_can_put_right_is_a_sentence(cause, sentence, monkeypatch):
     assert done.exit_code == 1 and sentence in done.output and len(done.output.splitlines()) == 1
 
 
+@pytest.mark.parametrize("charset, shown", [("utf-8", "名"), ("ascii", "\\u540d")])
+def test_what_is_printed_steers_no_terminal_and_suits_it(charset, shown, monkeypatch):
+    fault = DataError(f"a name of \x1b]0;title\x07 {os.fsdecode(bytes([255]))} 名")
+    monkeypatch.setattr(training, "read_recipe", lambda *arguments, **options: exec("raise fault", {"fault": fault}))
+    done = CliRunner(charset=charset).invoke(app, ["train"])
+    assert done.exit_code == 1 and done.output.endswith(f" \\x1b]0;title\\x07 \\udcff {shown}\n")
+
+
 def test_a_fault_of_the_program_is_not_hidden(monkeypatch):
     monkeypatch.setattr(training, "read_recipe", lambda *arguments, **options: {}["missing"])
     assert isinstance(CliRunner().invoke(app, ["train"]).exception, KeyError)

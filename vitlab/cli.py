@@ -24,15 +24,20 @@ class Commands(TyperGroup):
             os.getcwd()  # in a folder that is gone torch ends the process
             super().invoke(ctx)
         except KeyboardInterrupt as error:
-            typer.echo(
-                "Interrupted. What was finished is kept, and the same command goes on or begins again.", err=True
-            )
+            say("Interrupted. What was finished is kept, and the same command goes on or begins again.", err=True)
             raise typer.Exit(130) from error
         except Exception as error:
             if (sentence := in_a_sentence(error)) is None:
                 raise
-            typer.echo(f"Error: {sentence}", err=True)
+            say(f"Error: {sentence}", err=True)
             raise typer.Exit(1) from error
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print: names out of files steer no terminal, and a terminal that lacks a letter is shown its number."""
+    text = "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
+    encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"
+    typer.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
 
 
 ADVICE = {
@@ -116,7 +121,7 @@ def train(
     metrics = training.train(chosen, folder)
     name, score = main_score(metrics)
     if PartialState().is_main_process:  # one of several speaks
-        typer.echo(f"{name.replace('_', ' ')} {score:.2%} after {metrics['seconds']:.0f} s; written to {folder}")
+        say(f"{name.replace('_', ' ')} {score:.2%} after {metrics['seconds']:.0f} s; written to {folder}")
 
 
 @app.command()
@@ -138,7 +143,7 @@ def results(
             summary = summarize([training.train(r, runs / f"{r.name}-{r.seed}") for r in chosen])
             write_json(draft, summary)
         spread = f" ± {summary['deviation']:.2%}" if summary["deviation"] is not None else ""
-        typer.echo(f"{name}: {summary['score'].replace('_', ' ')} {summary['mean']:.2%}{spread}; written to {path}")
+        say(f"{name}: {summary['score'].replace('_', ' ')} {summary['mean']:.2%}{spread}; written to {path}")
 
 
 @app.command()
@@ -154,7 +159,7 @@ def data(
     dataset = load(**data_options(name))
     here = f"{len(dataset.train):,} images to train on, {len(dataset.test):,} to test on"
     for entry, text in (asdict(dataset.card) | {"classes": ", ".join(dataset.classes), "here": here}).items():
-        typer.echo(f"{entry}: {text}")
+        say(f"{entry}: {text}")
 
 
 @app.command()
@@ -166,7 +171,7 @@ def publish(
     from vitlab.training import publishing
 
     publishing.publish(run, folder)
-    typer.echo(f"Written: {folder}")
+    say(f"Written: {folder}")
 
 
 @app.command()
@@ -180,9 +185,9 @@ def evaluate(
     for name, value in evaluate_checkpoint(checkpoint, dataset).items():
         if isinstance(value, dict):
             for each, number in value.items():
-                typer.echo(f"  {each}: " + ("not there" if number is None else f"{number:.2%}"))
+                say(f"  {each}: " + ("not there" if number is None else f"{number:.2%}"))
         else:
-            typer.echo(f"{name.replace('_', ' ')} {value:.2%}")
+            say(f"{name.replace('_', ' ')} {value:.2%}")
 
 
 @app.command()
@@ -208,12 +213,12 @@ def predict(
         classes = predictor.segment(picture)
         overlay.write_class_map(classes, predictor, class_map)
         for name, part in overlay.draw_overlay(picture, classes, predictor, drawn).items():
-            typer.echo(f"{part:7.2%}  {name}")
-        typer.echo(f"Written: {drawn}, {class_map}")
+            say(f"{part:7.2%}  {name}")
+        say(f"Written: {drawn}, {class_map}")
     else:
         probabilities = predictor(picture)
         for i in probabilities.argsort(descending=True)[:5].tolist():
-            typer.echo(f"{probabilities[i]:7.2%}  {predictor.classes[i]}")
+            say(f"{probabilities[i]:7.2%}  {predictor.classes[i]}")
 
 
 @app.command()
@@ -227,7 +232,7 @@ def bench(
     """
     from vitlab.bench import models
 
-    models.run(out, rounds, say=typer.echo)
+    models.run(out, rounds, say=say)
 
 
 @app.command()
@@ -244,5 +249,5 @@ def bench_loop(
 
     chosen = read_recipe(recipe, steps=steps, warmup_steps=0)
     with written_whole(out / "loop.json") as draft:
-        ratio = loops.run(chosen, draft, rounds, say=typer.echo)["speed_ratio"]
-    typer.echo(f"{ratio:.2f} x the plain loop; written: {out / 'loop.json'}")
+        ratio = loops.run(chosen, draft, rounds, say=say)["speed_ratio"]
+    say(f"{ratio:.2f} x the plain loop; written: {out / 'loop.json'}")

@@ -1,6 +1,7 @@
 """The one reader of pictures: whatever is in the file, what a viewer would show comes out, or one sentence."""
 
 import io
+import os
 import subprocess
 
 import numpy as np
@@ -91,8 +92,13 @@ def test_what_is_no_whole_picture_starts_no_program(content, tmp_path, monkeypat
         read_picture(tmp_path / "photo.png")
 
 
-def test_a_missing_file_and_a_folder_say_so(tmp_path):
-    for path, words in ((tmp_path / "none.png", "No such file"), (tmp_path, "directory")):
+def test_a_missing_file_a_folder_and_a_pipe_say_so(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")  # to be waited for, if it was opened
+    for path, words in (
+        (tmp_path / "none.png", "No such file"),
+        (tmp_path, "no file"),
+        (tmp_path / "pipe.png", "no file"),
+    ):
         with pytest.raises(DataError, match=words):
             read_picture(path)
 

@@ -3,6 +3,7 @@
 import io
 import warnings
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -25,6 +26,8 @@ def open_picture(source: Path | bytes, name: str | Path) -> Image.Image:
         DataError: if it is missing, damaged, of another format, or has too many pixels.
     """
     try:
+        if not isinstance(source, bytes) and not S_ISREG(Path(source).stat().st_mode):
+            raise ValueError("it is a folder or a pipe, and no file")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)

@@ -116,7 +116,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         TrainingError: if there is no finished run, or its metrics are damaged.
     """
     path = folder / METRICS_FILE
-    if not path.exists():
+    if not path.is_file():
         raise TrainingError(f"{folder} holds no finished run: there is no {METRICS_FILE}.")
     metrics = read_table(path, TrainingError)
     try:
