@@ -1,6 +1,7 @@
 """The committed exercises are what nbgrader makes from the solutions, and fit the checks."""
 
 import ast
+import re
 from pathlib import Path
 
 import nbformat
@@ -101,9 +102,22 @@ def test_a_stub_has_the_arguments_of_its_reference(topic):
         assert tuple(argument.arg for argument in stubs[exercise.name].args.args) == exercise.arguments
 
 
-def test_topics_and_chapters_come_in_the_lecture_s_order():
+def _chapters():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    chapters = [Path(chapter["file"]).name for part in toc["parts"] for chapter in part["chapters"]]
+    return [Path(chapter["file"]).name for part in toc["parts"] for chapter in part["chapters"]]
+
+
+def test_topics_and_chapters_come_in_the_lecture_s_order():
+    chapters = _chapters()
     assert [chapter for chapter in chapters if chapter in LECTURE] == [t for t in LECTURE if t in chapters]
     assert set(TOPICS) <= set(chapters)
     assert {path.parent.name for path in ROOT.glob("solutions/*/*.ipynb")} == {*TOPICS, *MILESTONES.values()}
+
+
+def test_the_introduction_lists_all_topics_and_leads_to_the_chapters_that_are_there():
+    cells = nbformat.read(ROOT / "book/introduction.ipynb", as_version=4).cells
+    (plan,) = (cell.source for cell in cells if cell.id == "plan")
+    items = re.findall(r"^\d+\. .*", plan, re.M)
+    for topic, item in zip(LECTURE, items, strict=True):
+        assert re.findall(r"\((\w+)\.ipynb\)", item) == ([topic] if topic in _chapters() else []), item
+    assert ("not written yet" in plan) == (not set(LECTURE) <= set(_chapters()))
