@@ -1,9 +1,9 @@
 """What the chapter `cifar` says of our weights: `python -m vitlab.bench.cifar`, run in the repository's root.
 
-book/results/vit-cifar10.json holds what the weights answer on all test images of CIFAR-10: the counts of the confusion
-matrix, how often they are right at each confidence, and the ten images on which they are surest and wrong, whose pixels
-are in vit-cifar10-wrong.png beside it. book/results/transfer.json holds what they are worth on another task: they
-are fine-tuned on a few handwritten digits, beside a model of the same config with random weights.
+book/results/vit-cifar10-answers.json holds what the weights answer on all test images of CIFAR-10: the counts of the
+confusion matrix, how often they are right at each confidence, and the ten images on which they are surest and wrong,
+whose pixels are in vit-cifar10-wrong.png beside it. book/results/transfer.json holds what they are worth on another
+task: they are fine-tuned on a few handwritten digits, beside a model of the same config with random weights.
 """
 
 from pathlib import Path
@@ -135,7 +135,7 @@ def which(weights: Path) -> dict[str, Any]:
 def main() -> None:
     data = load("cifar10")
     found, pixels = answers(WEIGHTS, data.test)
-    write_json(RESULTS / "vit-cifar10.json", found | {"data": data.card.name, "where": provenance()})
+    write_json(RESULTS / "vit-cifar10-answers.json", found | {"data": data.card.name, "where": provenance()})
     strip = torch.cat(list(pixels), dim=-1).permute(1, 2, 0)  # (WRONG, 3, H, W) -> (H, WRONG·W, 3)
     Image.fromarray(strip.numpy()).save(RESULTS / "vit-cifar10-wrong.png")
     moved = transfer(WEIGHTS, sizes=(4, 16), seeds=2, steps=60, batch_size=32, peak=5e-4)
