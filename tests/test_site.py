@@ -48,6 +48,19 @@ SCROLLS = """
 }
 """
 
+# How many letters of code go on a line.
+ROOM = """
+(code) => {
+  const letters = document.createElement("span");
+  letters.textContent = "x".repeat(10);
+  code.append(letters);
+  const width = letters.getBoundingClientRect().width / 10;
+  letters.remove();
+  const style = getComputedStyle(code);
+  return (code.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight)) / width;
+}
+"""
+
 # The theme lets the keyboard reach what scrolls, a moment after the window has changed its size.
 REACHABLE = """
 () => [...document.querySelectorAll("pre, .cell_output > .output, .pst-scrollable-table-container")].every(
@@ -181,9 +194,25 @@ def test_narrow_screen_needs_no_sideways_scrolling(visit, path):
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.parametrize("path", CHAPTERS)
+def test_code_is_whole_beside_two_sidebars(visit, path):
+    """The window is just wide enough for both, and so the text is narrow: 76 letters go on a line, and none is cut."""
+    with visit(f"{path}.html", viewport={"width": 1200, "height": 900}) as page:
+        code = page.locator("article div.cell_input pre")
+        assert code.first.evaluate(ROOM) >= 76
+        assert code.evaluate_all("codes => codes.every((code) => code.scrollWidth <= code.clientWidth)")
+
+
 @pytest.mark.parametrize("path", PAGES)
-def test_a_numbered_formula_fits_on_a_telephone(visit, path):
+def test_formulas_fit_on_a_telephone(visit, path):
+    """Numbered ones, and those in a line of text, which have no scroll bars."""
     with visit(path, viewport=NARROW) as page:
+        page.locator("details").evaluate_all("folds => folds.forEach((fold) => (fold.open = true))")
+        for formula in page.locator("article span.math mjx-container").all():
+            right = "element => [element, element.parentElement].map((e) => e.getBoundingClientRect().right)"
+            of_formula, of_its_place = formula.evaluate(right)
+            assert of_formula <= min(of_its_place + 1, NARROW["width"]), formula.inner_text()
+            assert formula.evaluate("element => getComputedStyle(element).overflowX") == "visible"
         for formula in page.locator("div.math:has(.eqno) mjx-container").all():
             assert formula.evaluate("element => element.scrollWidth - element.clientWidth") <= 1, formula.inner_text()
 
