@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from vitlab import SegFormer, ViT, fast
 from vitlab.cli import app
-from vitlab.data import Dataset, Normalization, Split, load
+from vitlab.data import DataError, Dataset, Normalization, Split, load
 from vitlab.data.pictures import read_picture
 from vitlab.mit import MiTConfig
 from vitlab.pretrained import CheckpointError, overlay
@@ -141,12 +141,23 @@ def test_no_class_is_made_of_what_is_no_number(segformer, tmp_path):
     weights = segformer / "model.safetensors"
     save_file({name: t.sign() * 3e38 if "classifier" in name else t for name, t in load_file(weights).items()}, weights)
     said = run("predict", segformer, photo(tmp_path / "p.png"))
-    assert said == "Error: the scores of the classes are no finite numbers: the model's weights are too large."
+    assert said == "Error: the scores of the classes are not finite: weights or images hold too large numbers."
     with pytest.raises(FloatingPointError), fast.off():
         read_predictor(segformer).segment(read_picture(tmp_path / "p.png"))
     split = Split(torch.zeros(2, 1, 8, 8).byte(), torch.zeros(2).long())
     with pytest.raises(FloatingPointError):
         evaluation.evaluate(lambda x: torch.full((len(x), 3), torch.inf), split, 3, lambda x: x)
+
+
+def test_pictures_that_are_open_are_prepared_as_those_of_files(segformer, tmp_path):
+    grey = np.random.default_rng(0).integers(0, 2**16, (40, 50), dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    predictor = read_predictor(segformer)
+    with Image.open(tmp_path / "grey.png") as opened:
+        assert torch.equal(predictor.segment(opened), predictor.segment(read_picture(tmp_path / "grey.png")))
+    for other, words in ((Image.new("F", (50, 40)), "numbers of 32 bits"), (grey, "is a ndarray, but must be")):
+        with pytest.raises(DataError, match=words):
+            predictor.prepare([other])
 
 
 def test_a_segmentation_is_written_as_a_class_map_and_an_overlay(segformer, tmp_path):

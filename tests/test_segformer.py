@@ -74,6 +74,10 @@ def test_segment_is_the_likeliest_class_of_every_pixel(size):
     logits = model(images) if size is None else upsample(model(images, upsample=False), size)
     classes = model.segment(images, size)
     assert not classes.requires_grad and torch.equal(classes, logits.argmax(dim=1))
+    assert model.segment(images[:0], size).shape == (0, *classes.shape[1:])
+    with pytest.raises(ValueError, match="images must be a tensor of floats"):
+        model.segment(images.byte())
+    torch.testing.assert_close(model(images=images), model(images))
 
 
 def test_from_config_takes_changes_and_names_faults():
@@ -144,6 +148,7 @@ def test_onnx_gives_the_same_logits(tmp_path):
         (torch.zeros(2, 32, 32), "the labels are torch.float32, but classes are whole numbers"),
         (torch.full((2, 32, 32), 4), "the labels hold 4, but classes are 0 ... 3, and only the label 255 is ignored"),
         (torch.full((2, 32, 32), -1), "the labels hold -1"),
+        ([[0]], "the labels are a list, but they must be a tensor"),
     ],
 )
 @pytest.mark.parametrize("switch", [nullcontext, fast.off])

@@ -70,8 +70,8 @@ Classes = Annotated[int, Limits(ge=1, le=10**6)]
 Whole = Annotated[int, Limits(ge=0, le=10**9)]
 Many = Annotated[int, Limits(ge=1, le=10**9)]
 Seed = Annotated[int, Limits(ge=0, lt=2**63)]
-Positive = Annotated[float, Limits(gt=0)]
-NotNegative = Annotated[float, Limits(ge=0)]
+Positive = Annotated[float, Limits(gt=0, le=1e6)]
+NotNegative = Annotated[float, Limits(ge=0, le=1e6)]
 Share = Annotated[float, Limits(ge=0, le=1)]
 Rate = Annotated[float, Limits(ge=0, lt=1)]  # a share that is never all
 _Scale = Annotated[float, Limits(ge=0.01, le=100)]
@@ -205,8 +205,8 @@ def finite(scores: Tensor) -> Tensor:
     Raises:
         FloatingPointError: if one is infinite or not a number.
     """
-    if not torch.compiler.is_compiling() and not torch.stack(scores.aminmax()).isfinite().all():
-        raise FloatingPointError("the scores of the classes are no finite numbers: the model's weights are too large.")
+    if not torch.compiler.is_compiling() and scores.numel() and not torch.stack(scores.aminmax()).isfinite().all():
+        raise FloatingPointError("the scores of the classes are not finite: weights or images hold too large numbers.")
     return scores
 
 
@@ -222,6 +222,8 @@ def checked_labels(labels: Tensor, logits: Tensor, ignore_index: int) -> Tensor:
         ValueError: if they do not belong together. Whether a label is a class is seen only in a processor's memory,
             because a GPU would have to wait.
     """
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"the labels are a {type(labels).__name__}, but they must be a tensor.")
     if logits.ndim != 4 or labels.ndim != 3 or len(labels) != len(logits):
         raise ValueError(
             f"the logits are {tuple(logits.shape)} and the labels {tuple(labels.shape)}, but they must be (B, N, h, w) "

@@ -188,6 +188,7 @@ def test_a_damaged_file(root, folder, damage):
         ({"mapping": {0: 3}}, "the value 0 in annotations cannot stand for 3: values are 0 to 255, and classes 0 to 2"),
         ({"mapping": {"sky": 0}}, "the value sky in annotations cannot stand for 0"),
         ({"palette": [[0, 0, 0]]}, "the palette has 1 colours, but there are 3 classes"),
+        ({"test": "train"}, "train and test are both 'train'"),
         ({"images": "images/{spli}"}, "there is no folder"),
         ({"images": "images/{split"}, "there is no folder"),
         ({"annotations": "{0}"}, "there is no folder"),

@@ -55,6 +55,7 @@ def test_the_recipes_here_are_right():
         ("lr", INFINITY, "a finite number"),
         ("lr", 10**400, "a finite number"),
         ("lr", "1e-3", "a number"),
+        ("weight_decay", 1e300, "1000000.0 or less"),
         ("weight_decay", -5.0, "0 or more"),
         ("weight_decay", NAN, "a finite number"),
         ("average", 2.0, "below 1"),

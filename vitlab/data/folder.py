@@ -55,6 +55,8 @@ def load(
     palette = default_palette(len(classes)) if palette is None else palette
     if len(palette) != len(classes):
         raise DataError(f"the palette has {len(palette)} colours, but there are {len(classes)} classes.")
+    if train == test:
+        raise DataError(f"train and test are both {train!r}, but a model is tested on images that it has not learned.")
     splits = [
         _read_split(*(root / each.replace("{split}", split) for each in (images, annotations)), class_of, size)
         for split in (train, test)

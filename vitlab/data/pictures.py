@@ -52,7 +52,13 @@ def read_picture(source: Path | bytes, name: str | Path | None = None) -> Image.
         DataError: as `open_picture`, or if it holds numbers of which nobody says which one is white.
     """
     name = source if name is None else name
-    picture = open_picture(source, name)
+    return in_8_bits(open_picture(source, name), name)
+
+
+def in_8_bits(picture: Image.Image, name: str | Path) -> Image.Image:
+    """`read_picture` of a picture that is open."""
+    if not isinstance(picture, Image.Image):
+        raise DataError(f"{name} is a {type(picture).__name__}, but must be one of PIL: `read_picture` reads a file.")
     if picture.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
     if picture.mode in ("I", "F"):

@@ -63,5 +63,6 @@ def argmax_of_rows(rows: Callable[[int, int], Tensor], like: Tensor, size: tuple
                         score, place = F.max_pool2d(z, (z.shape[2], 1), return_indices=True)  # (rows, columns, 1, 1)
                         classes[image, start + top : start + bottom, left:right] = place[:, :, 0, 0]
                         extremes.append(torch.stack(score.aminmax()))
-    finite(torch.stack(extremes))
+    if extremes:
+        finite(torch.stack(extremes))
     return classes

@@ -48,7 +48,7 @@ def repair(notebook: NotebookNode, released: NotebookNode) -> list[str]:
     for cell in notebook.cells:
         if _grade_id(cell) not in wanted:
             cell.metadata.pop("nbgrader", None)
-    return notes
+    return list(dict.fromkeys(notes))
 
 
 def _own_cells(notebook: NotebookNode, model: NotebookNode, wanted: dict) -> list[NotebookNode]:

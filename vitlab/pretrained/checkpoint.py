@@ -16,6 +16,7 @@ from vitlab.pretrained.forms import (
     FORMS,
     WEIGHTS_FILE,
     CheckpointError,
+    Form,
     as_filed,
     is_head,
     labels,
@@ -94,14 +95,12 @@ def save_pretrained(model: nn.Module, folder: str | Path, *, classes: Sequence[s
             or if what was written could not be read: a model that is not that of its config, weights that are not
             finite, names that are not those of its outputs.
     """
-    if type(model).__name__ not in FORMS:
-        raise CheckpointError(f"a {type(model).__name__} has no published form, only {', '.join(FORMS)} have one.")
-    form, state = FORMS[type(model).__name__], model.state_dict()
+    form, state = _form(model), model.state_dict()
     settings = form.write_config(asdict(model.config))
     if classes is not None:
-        settings |= labels(classes)
-        if len(read_labels(settings, "the model")[1]) != model.config.num_classes:
-            raise CheckpointError(f"there are {len(classes)} names for {model.config.num_classes} outputs.")
+        settings |= labels([classes] if isinstance(classes, str) else classes)  # one name, and not its letters
+        if (count := len(read_labels(settings, "the model")[1])) != model.config.num_classes:
+            raise CheckpointError(f"there are {count} names for {model.config.num_classes} outputs.")
     names = form.file_names(state)
     tensors = {names[own]: as_filed(own, tensor).clone() for own, tensor in state.items()}
     with torch.device("meta"):
@@ -137,9 +136,15 @@ def read_settings(id_or_folder: str | Path, name: str) -> dict:
     return read_table(locate(id_or_folder, name), CheckpointError)
 
 
+def _form(model: nn.Module) -> Form:
+    if type(model).__name__ not in FORMS:
+        raise CheckpointError(f"a {type(model).__name__} has no published form, only {', '.join(FORMS)} have one.")
+    return FORMS[type(model).__name__]
+
+
 def _fitting(model: nn.Module, tensors: dict[str, Tensor], source: str, *, with_head: bool) -> dict[str, Tensor]:
     """The model's tensors, by its own names, out of those of a file, after all of them have been found to fit."""
-    form, state = FORMS[type(model).__name__], model.state_dict()
+    form, state = _form(model), model.state_dict()
     prefix = form.prefix  # a file has it or not, depending on whether the model had a head
     given = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     if len(given) < len(tensors):

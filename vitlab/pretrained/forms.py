@@ -7,7 +7,7 @@ the tensors of the other are called.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -120,6 +120,7 @@ class Labels:
     architectures: tuple[str, ...]
     id2label: dict[str, Line] | None = None
     num_labels: Classes | None = None
+    problem_type: Literal["single_label_classification"] | None = None  # each of several labels would want a sigmoid
 
 
 def read_labels(settings: dict, where: str) -> tuple[str, tuple[str, ...]]:

@@ -28,7 +28,7 @@ class PublishedModel(nn.Module):
         if not isinstance(config, self.Config):
             raise ValueError(f"a {type(self).__name__} is made from a {self.Config.__name__}, not from {config!r}.")
         self.config = validated(self.Config, asdict(config), self.Config.__name__)
-        self.register_forward_pre_hook(_checked)
+        self.register_forward_pre_hook(_checked, with_kwargs=True)
 
     @classmethod
     def from_config(cls, name: str, **changes) -> Self:
@@ -58,13 +58,23 @@ class PublishedModel(nn.Module):
         checkpoint.save_pretrained(self, folder)
 
 
-def _checked(model: PublishedModel, arguments: tuple) -> tuple:
+def _checked(model: PublishedModel, arguments: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
     """The arguments of `forward`, whose images are floats like the weights."""
-    (images, *_), weights = arguments, next(model.parameters())
+    checked(model, arguments[0] if arguments else named.get("images"))
+    # PyTorch's older ONNX exporter hands over the defaults, too, and takes UNSEEN to pieces.
+    return tuple(UNSEEN if type(each) is dict else each for each in arguments), named
+
+
+def checked(model: nn.Module, images: Tensor) -> Tensor:
+    """Images, as they are.
+
+    Raises:
+        ValueError: if they are no tensor of floats like the model's weights.
+    """
+    weights = next(model.parameters())
     if not isinstance(images, Tensor) or not images.is_floating_point():
         kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(f"images must be a tensor of floats, normalized, but these are {kind}.")
     if images.dtype != weights.dtype and not torch.is_autocast_enabled(images.device.type):
         raise ValueError(f"the images are {images.dtype}, but the model's weights are {weights.dtype}: convert either.")
-    # PyTorch's older ONNX exporter hands over the defaults, too, and takes UNSEEN to pieces.
-    return tuple(UNSEEN if type(each) is dict else each for each in arguments)
+    return images

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vitlab.data.pictures import in_8_bits
 from vitlab.pretrained.checkpoint import read_settings
 from vitlab.pretrained.forms import CheckpointError
-from vitlab.validation import Colour, Limits, Positive, validated
+from vitlab.validation import Colour, Limits, validated
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
 LARGEST = 2**24  # pixels that a model is given
@@ -21,7 +22,8 @@ OTHERS = """image_processor_type feature_extractor_type processor_class do_conve
 return_tensors do_reduce_labels reduce_labels device disable_grouping _valid_processor_keys""".split()
 
 Side = Annotated[int, Limits(ge=1, le=4096)]
-Deviation = Annotated[float, Limits(ge=1e-6, le=1e6)]
+Mean = Annotated[float, Limits(ge=-1e6, le=1e6)]
+Factor = Annotated[float, Limits(ge=1e-6, le=1e6)]
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,10 @@ class Preparation:
     do_center_crop: bool = False
     crop_size: Extent = Extent()
     do_rescale: bool = True
-    rescale_factor: Positive = 1 / 255
+    rescale_factor: Factor = 1 / 255
     do_normalize: bool = True
-    image_mean: tuple[float, ...] = ()
-    image_std: tuple[Deviation, ...] = ()
+    image_mean: tuple[Mean, ...] = ()
+    image_std: tuple[Factor, ...] = ()
     palette: tuple[Colour, ...] = ()
 
     def __call__(self, picture: Image.Image, channels: int) -> Tensor:
@@ -66,8 +68,9 @@ class Preparation:
 
         Raises:
             ValueError: if it is too large.
+            DataError: if it is none, or of 32 bits.
         """
-        picture = picture.convert("L" if channels == 1 else "RGB")
+        picture = in_8_bits(picture, "the picture").convert("L" if channels == 1 else "RGB")
         size = picture.size  # (W, H), as Pillow wants it
         if self.do_resize and self.size.shortest_edge:
             size = tuple(side * self.size.shortest_edge // min(size) for side in size)

@@ -208,6 +208,8 @@ def model_config(recipe: Recipe, with_masks: bool, num_classes: int) -> tuple[Be
     for name, usual in (("first_weights", "random"), ("patch_dropout", 0)):
         if getattr(recipe, name) != usual and kind is not ViT:
             raise TrainingError(f"{where}: {name} = {getattr(recipe, name)!r} is for a ViT.")
+    if "num_classes" in numbers:
+        raise TrainingError(f"{where}: the data decide num_classes: leave it out.")
     if beginning.pretrained:
         if recipe.first_weights != "random":
             raise TrainingError(f"{where}: the pretrained weights are the first ones: leave first_weights out.")
