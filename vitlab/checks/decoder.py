@@ -1,0 +1,550 @@
+"""Checks of the exercise `decoder`: one map of the pyramid, the lecture's four steps, and the same without large tensors."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vitlab.checks.engine.exercise import Exercise, FollowThrough, Part, Sizes
+from vitlab.decoder import all_mlp_decoder, fused_decoder, project_and_upsample, upsample
+
+# ---- project_and_upsample
+
+project = Exercise(
+    project_and_upsample,
+    takes={"F": "B C_i h w", "L": "C_i C", "b": "C", "size": "H W"},
+    where={"h": "(H+s-1)//s", "w": "(W+s-1)//s"},  # s: how many times smaller the map is
+    returns="B C H W",
+    given=(upsample,),
+    parts=(
+        Part("one image", 1, Sizes("one image", B=1, s=2), Sizes("a map of full size already", B=1, s=1)),
+        Part(
+            "several images",
+            1,
+            Sizes(s=4),
+            Sizes("a large map", B=4, s=3, H="large", W="large"),
+            Sizes("a square map", s=2, H=8, W=8),
+            Sizes("a map of one pixel", s=9, H=5, W=7),
+        ),
+        Part(
+            "float64, gradients",
+            1,
+            Sizes(s=2, gradient=True),
+            Sizes("as many channels as before", C="C_i", s=4, H=10, W=10, gradient=True),
+        ),
+    ),
+    pinned={"s": 2},
+)
+
+
+@project.formulation
+def _(F_i, L, b, size):
+    projected = torch.einsum("bchw,cd->bdhw", F_i, L) + b[:, None, None]
+    return F.interpolate(projected, size=size, mode="bilinear", align_corners=False)
+
+
+@project.formulation
+def _(F_i, L, b, size):
+    kernel = L.T[:, :, None, None]
+    projected = F.conv2d(F_i, kernel, b)
+    return F.interpolate(projected, size=size, mode="bilinear", align_corners=False)
+
+
+@project.formulation
+def _(F_i, L, b, size):
+    tokens = F_i.permute(0, 2, 3, 1)
+    projected = tokens @ L + b
+    channels_first = projected.permute(0, 3, 1, 2)
+    return F.interpolate(channels_first, size=size, mode="bilinear", align_corners=False)
+
+
+def _projected(F_i: Tensor, L: Tensor, b: Tensor) -> Tensor:
+    return F.conv2d(F_i, L.T[:, :, None, None], b)
+
+
+CORNERS = (
+    "The corners are aligned (align_corners=True): here the outer edges of the corner pixels are, align_corners=False."
+)
+NEAREST = "Every pixel takes the value of the nearest one: the upsampling is bilinear, mode='bilinear'."
+CHANNELS_LAST = "The channels come last: what is returned has them behind the images, (B, C, H, W). Permute it back."
+
+
+@project.misconception(CORNERS)
+def _(F_i, L, b, size):
+    return F.interpolate(_projected(F_i, L, b), size=size, mode="bilinear", align_corners=True)
+
+
+@project.misconception(NEAREST)
+def _(F_i, L, b, size):
+    return F.interpolate(_projected(F_i, L, b), size=size)
+
+
+@project.misconception("The upsampling is bicubic: it should be bilinear, mode='bilinear'.")
+def _(F_i, L, b, size):
+    return F.interpolate(_projected(F_i, L, b), size=size, mode="bicubic")
+
+
+@project.misconception("The bias b is missing: F̃ = F L + b.")
+def _(F_i, L, b, size):
+    return upsample(torch.einsum("bchw,cd->bdhw", F_i, L), size)
+
+
+@project.misconception("Height and width are exchanged: size is (H, W), rows first.")
+def _(F_i, L, b, size):
+    return upsample(_projected(F_i, L, b), (size[1], size[0]))
+
+
+@project.misconception(
+    "Height and width are exchanged on the way: after the projection the axes are (B, h, w, C), and permute(0, 3, 1, 2) "
+    "brings them to (B, C, h, w)."
+)
+def _(F_i, L, b, size):
+    projected = F_i.permute(0, 2, 3, 1) @ L + b
+    return upsample(projected.permute(0, 3, 2, 1), size)
+
+
+@project.misconception(CHANNELS_LAST)
+def _(F_i, L, b, size):
+    return upsample(_projected(F_i, L, b), size).permute(0, 2, 3, 1)
+
+
+@project.misconception(
+    "A reshape mixes channels and pixels: the numbers of one pixel lie far apart in (B, C_i, h, w). Move the channels to "
+    "the end with permute(0, 2, 3, 1)."
+)
+def _(F_i, L, b, size):
+    B, C_i, h, w = F_i.shape
+    tokens = F_i.reshape(B, h, w, C_i)
+    projected = tokens @ L + b
+    return upsample(projected.permute(0, 3, 1, 2), size)
+
+
+@project.misconception(
+    "A reshape mixes channels and pixels on the way back: bring (B, h, w, C) to (B, C, h, w) with permute(0, 3, 1, 2)."
+)
+def _(F_i, L, b, size):
+    projected = F_i.permute(0, 2, 3, 1) @ L + b
+    B, h, w, C = projected.shape
+    return upsample(projected.reshape(B, C, h, w), size)
+
+
+@project.misconception(
+    "The upsampling is done while the channels come last, so that it stretches columns and channels: interpolate takes "
+    "the last two axes for rows and columns."
+)
+def _(F_i, L, b, size):
+    tokens = F_i.permute(0, 2, 3, 1)
+    stretched = upsample(tokens, size)
+    return F.interpolate(stretched @ L[: stretched.shape[-1]] + b, size=size)
+
+
+@project.misconception("The map is not upsampled: it is projected alone, and still has h rows and w columns.")
+def _(F_i, L, b, size):
+    return _projected(F_i, L, b)
+
+
+@project.misconception("The map is upsampled to twice its size, whatever size says: give interpolate size=size.")
+def _(F_i, L, b, size):
+    return F.interpolate(_projected(F_i, L, b), scale_factor=2, mode="bilinear")
+
+
+@project.misconception("There is a ReLU after the projection: step 1 is linear; the ReLU comes after the fusion.")
+def _(F_i, L, b, size):
+    return upsample(torch.relu(_projected(F_i, L, b)), size)
+
+
+# ---- all_mlp_decoder
+
+PYRAMID = {f"{side}_{i}": f"({side}_1+{2 ** (i - 1) - 1})//{2 ** (i - 1)}" for i in (2, 3, 4) for side in "HW"}
+TAKES = {
+    "features": [f"B C_{i} H_{i} W_{i}" for i in (1, 2, 3, 4)],
+    "p": {f"L_{i}": f"C_{i} C" for i in (1, 2, 3, 4)}
+    | {f"b_{i}": "C" for i in (1, 2, 3, 4)}
+    | {"W": "4*C C", "b": "C", "W_head": "C N", "b_head": "N"},
+}
+ALL_ALIKE = {"C_1": "C", "C_2": "C", "C_3": "C", "C_4": "C", "N": "C"}
+PINNED = {"B": 2, "H_1": 6, "W_1": 9}  # 6, 3, 2, 1 rows and 9, 5, 3, 2 columns
+
+
+def _hats(features: list[Tensor], p: dict[str, Tensor]) -> list[Tensor]:
+    size = features[0].shape[-2:]
+    return [project_and_upsample(F_i, p[f"L_{i}"], p[f"b_{i}"], size) for i, F_i in enumerate(features, start=1)]
+
+
+def _fuse_and_classify(concatenated: Tensor, p: dict[str, Tensor]) -> Tensor:
+    fused = concatenated.permute(0, 2, 3, 1) @ p["W"] + p["b"]
+    activated = torch.relu(fused)
+    logits = activated @ p["W_head"] + p["b_head"]
+    return logits.permute(0, 3, 1, 2)
+
+
+def _classify(fused: Tensor, p: dict[str, Tensor]) -> Tensor:
+    activated = torch.relu(fused)
+    logits = activated.permute(0, 2, 3, 1) @ p["W_head"] + p["b_head"]
+    return logits.permute(0, 3, 1, 2)
+
+
+def _taught(project_and_upsample, features, p):
+    size = features[0].shape[-2:]
+    hats = [project_and_upsample(F_i, p[f"L_{i}"], p[f"b_{i}"], size) for i, F_i in enumerate(features, start=1)]
+    return _fuse_and_classify(torch.cat(hats, dim=1), p)
+
+
+taught = Exercise(
+    all_mlp_decoder,
+    takes=TAKES,
+    where=PYRAMID,
+    returns="B N H_1 W_1",
+    axes="image class row column",
+    builds_on=FollowThrough((project_and_upsample,), _taught),
+    parts=(
+        Part("one image", 1, Sizes("one image", B=1)),
+        Part(
+            "several images",
+            2,
+            Sizes(),
+            Sizes("a large pyramid", H_1="large", W_1="large"),
+            Sizes("a square pyramid", B=4, H_1=8, W_1=8),
+        ),
+        Part(
+            "float64, gradients",
+            1,
+            Sizes(gradient=True),
+            Sizes("all maps of C channels, C classes", **ALL_ALIKE, gradient=True),
+        ),
+    ),
+    pinned=PINNED,
+)
+
+
+@taught.formulation
+def _(features, p):
+    F_1, F_2, F_3, F_4 = features
+    size = F_1.shape[-2:]
+    F_hat_1 = project_and_upsample(F_1, p["L_1"], p["b_1"], size)
+    F_hat_2 = project_and_upsample(F_2, p["L_2"], p["b_2"], size)
+    F_hat_3 = project_and_upsample(F_3, p["L_3"], p["b_3"], size)
+    F_hat_4 = project_and_upsample(F_4, p["L_4"], p["b_4"], size)
+    concatenated = torch.cat([F_hat_1, F_hat_2, F_hat_3, F_hat_4], dim=1)
+    fused = concatenated.permute(0, 2, 3, 1) @ p["W"] + p["b"]
+    activated = torch.relu(fused)
+    logits = activated @ p["W_head"] + p["b_head"]
+    return logits.permute(0, 3, 1, 2)
+
+
+@taught.misconception(
+    "The maps are concatenated the other way round, the smallest first, as in the published code: W takes them in the "
+    "lecture's order, F̂_1, F̂_2, F̂_3, F̂_4."
+)
+def _(features, p):
+    return _fuse_and_classify(torch.cat(_hats(features, p)[::-1], dim=1), p)
+
+
+@taught.misconception(
+    "The channels of the four maps are interleaved (stack, then flatten): W takes all channels of F̂_1 first, then those "
+    "of F̂_2: torch.cat along the channels."
+)
+def _(features, p):
+    return _fuse_and_classify(torch.stack(_hats(features, p), dim=2).flatten(1, 2), p)
+
+
+NO_RELU = "The ReLU between fusing and classifying is missing: without it both are one matrix, W W_head."
+
+
+@taught.misconception(NO_RELU)
+def _(features, p):
+    concatenated = torch.cat(_hats(features, p), dim=1).permute(0, 2, 3, 1)
+    logits = (concatenated @ p["W"] + p["b"]) @ p["W_head"] + p["b_head"]
+    return logits.permute(0, 3, 1, 2)
+
+
+@taught.misconception(
+    "The ReLU stands before the fusion and not after it: concatenate, fuse with W and b, and then ReLU."
+)
+def _(features, p):
+    concatenated = torch.cat(_hats(features, p), dim=1).permute(0, 2, 3, 1)
+    fused = torch.relu(concatenated) @ p["W"] + p["b"]
+    logits = fused @ p["W_head"] + p["b_head"]
+    return logits.permute(0, 3, 1, 2)
+
+
+@taught.misconception(
+    "There is a second ReLU, on the maps before the fusion: steps 1 to 3 are linear, the one ReLU comes after W and b."
+)
+def _(features, p):
+    return _fuse_and_classify(torch.relu(torch.cat(_hats(features, p), dim=1)), p)
+
+
+@taught.misconception(
+    "The ReLU stands behind the classifier: scores may be negative. It belongs between fusing and classifying."
+)
+def _(features, p):
+    concatenated = torch.cat(_hats(features, p), dim=1).permute(0, 2, 3, 1)
+    logits = (concatenated @ p["W"] + p["b"]) @ p["W_head"] + p["b_head"]
+    return torch.relu(logits).permute(0, 3, 1, 2)
+
+
+@taught.misconception("There is a second ReLU, behind the classifier: scores may be negative.")
+def _(features, p):
+    return torch.relu(all_mlp_decoder(features, p))
+
+
+SOFTMAX = "The result is probabilities: scores are asked for, before any softmax."
+
+
+@taught.misconception(SOFTMAX)
+def _(features, p):
+    return all_mlp_decoder(features, p).softmax(dim=1)
+
+
+@taught.misconception("The classes come last: what is returned has them behind the images, (B, N, H_1, W_1).")
+def _(features, p):
+    return all_mlp_decoder(features, p).permute(0, 2, 3, 1)
+
+
+@taught.misconception(
+    "The scores are upsampled four times at the end, to the image's size: the function returns them at the first map's "
+    "size."
+)
+def _(features, p):
+    return F.interpolate(all_mlp_decoder(features, p), scale_factor=4, mode="bilinear")
+
+
+@taught.misconception(
+    "The maps are brought to the size of the last and smallest one: they are brought to that of the first, features[0]."
+)
+def _(features, p):
+    hats = [upsample(F_hat, features[-1].shape[-2:]) for F_hat in _hats(features, p)]
+    return _fuse_and_classify(torch.cat(hats, dim=1), p)
+
+
+@taught.misconception("The biases b_1 … b_4 of the projections are missing.")
+def _(features, p):
+    zero = torch.zeros_like(p["b"])
+    return all_mlp_decoder(features, p | {f"b_{i}": zero for i in (1, 2, 3, 4)})
+
+
+@taught.misconception(CORNERS)
+def _(features, p):
+    size = features[0].shape[-2:]
+    projected = [_projected(F_i, p[f"L_{i}"], p[f"b_{i}"]) for i, F_i in enumerate(features, start=1)]
+    hats = [F.interpolate(x, size=size, mode="bilinear", align_corners=True) for x in projected]
+    return _fuse_and_classify(torch.cat(hats, dim=1), p)
+
+
+@taught.misconception(NEAREST)
+def _(features, p):
+    size = features[0].shape[-2:]
+    projected = [_projected(F_i, p[f"L_{i}"], p[f"b_{i}"]) for i, F_i in enumerate(features, start=1)]
+    return _fuse_and_classify(torch.cat([F.interpolate(x, size=size) for x in projected], dim=1), p)
+
+
+@taught.misconception(
+    "The fused map is normalized before the ReLU, as in the published models: here W and b are followed by the ReLU."
+)
+def _(features, p):
+    concatenated = torch.cat(_hats(features, p), dim=1).permute(0, 2, 3, 1)
+    fused = (concatenated @ p["W"] + p["b"]).permute(0, 3, 1, 2)
+    return _classify(F.batch_norm(fused, None, None, training=True), p)
+
+
+@taught.misconception(
+    "A reshape mixes channels and pixels before the fusion: bring (B, 4C, H, W) to (B, H, W, 4C) with permute(0, 2, 3, 1)."
+)
+def _(features, p):
+    concatenated = torch.cat(_hats(features, p), dim=1)
+    B, channels, H, W = concatenated.shape
+    fused = concatenated.reshape(B, H, W, channels) @ p["W"] + p["b"]
+    logits = torch.relu(fused) @ p["W_head"] + p["b_head"]
+    return logits.permute(0, 3, 1, 2)
+
+
+# ---- fused_decoder
+
+
+def _widest(features: list[Tensor], p: dict[str, Tensor]) -> tuple[int, ...]:
+    B, _, H, W = features[0].shape
+    return B, len(p["b"]), H, W
+
+
+def _fused(project_and_upsample, features, p):
+    size, fused = features[0].shape[-2:], p["b"][:, None, None]
+    for i, (F_i, W_i) in enumerate(zip(features, p["W"].chunk(4), strict=True), start=1):
+        fused = fused + project_and_upsample(F_i, p[f"L_{i}"] @ W_i, p[f"b_{i}"] @ W_i, size)
+    return _classify(fused, p)
+
+
+fused = Exercise(
+    fused_decoder,
+    takes=TAKES,
+    where=PYRAMID,
+    returns="B N H_1 W_1",
+    axes="image class row column",
+    builds_on=FollowThrough((project_and_upsample,), _fused),
+    parts=(
+        Part(
+            "the same numbers",
+            1,
+            Sizes("one image", B=1),
+            Sizes(),
+            Sizes("a square pyramid", B=4, H_1=8, W_1=8),
+            Sizes("a large pyramid", H_1="large", W_1="large"),
+        ),
+        Part(
+            "no tensor larger than C channels of the first map's size",
+            3,
+            Sizes("one wide image", B=1, C="large", H_1=9, W_1=14, largest=_widest),
+            Sizes("wide", B=4, C="large", H_1=13, W_1=15, largest=_widest),
+        ),
+        Part(
+            "float64, gradients",
+            1,
+            Sizes(gradient=True),
+            Sizes("all maps of C channels, C classes", **ALL_ALIKE, gradient=True),
+        ),
+    ),
+    pinned=PINNED,
+)
+
+
+@fused.formulation
+def _(features, p):
+    F_1, F_2, F_3, F_4 = features
+    size = F_1.shape[-2:]
+    W_1, W_2, W_3, W_4 = p["W"].chunk(4)
+    fused_1 = project_and_upsample(F_1, p["L_1"] @ W_1, p["b_1"] @ W_1, size)
+    fused_2 = project_and_upsample(F_2, p["L_2"] @ W_2, p["b_2"] @ W_2, size)
+    fused_3 = project_and_upsample(F_3, p["L_3"] @ W_3, p["b_3"] @ W_3, size)
+    fused_4 = project_and_upsample(F_4, p["L_4"] @ W_4, p["b_4"] @ W_4, size)
+    fused = fused_1 + fused_2 + fused_3 + fused_4 + p["b"][:, None, None]
+    activated = torch.relu(fused)
+    logits = activated.permute(0, 2, 3, 1) @ p["W_head"] + p["b_head"]
+    return logits.permute(0, 3, 1, 2)
+
+
+def _each(features: list[Tensor], p: dict[str, Tensor]) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """For each map: the map, L_i, b_i, and its block of W."""
+    blocks = p["W"].chunk(4)
+    return [(F_i, p[f"L_{i}"], p[f"b_{i}"], blocks[i - 1]) for i, F_i in enumerate(features, start=1)]
+
+
+def _sum(features: list[Tensor], p: dict[str, Tensor], fuse) -> Tensor:
+    """Logits where `fuse` gives what a map adds before the ReLU, and b comes once."""
+    size = features[0].shape[-2:]
+    return _classify(sum(fuse(*map_i, size) for map_i in _each(features, p)) + p["b"][:, None, None], p)
+
+
+@fused.misconception("The biases b_1 … b_4 are not fused: b_i goes through W_i as the map does, b_i W_i.")
+def _(features, p):
+    return _sum(features, p, lambda F_i, L, b, W, size: project_and_upsample(F_i, L @ W, b, size))
+
+
+@fused.misconception("The biases b_1 … b_4 of the projections are missing: each map brings b_i W_i.")
+def _(features, p):
+    return _sum(features, p, lambda F_i, L, b, W, size: project_and_upsample(F_i, L @ W, 0 * b, size))
+
+
+@fused.misconception("The bias b is added to every map, four times in all: it is added to their sum once.")
+def _(features, p):
+    return _sum(
+        features, p | {"b": 4 * p["b"]}, lambda F_i, L, b, W, size: project_and_upsample(F_i, L @ W, b @ W, size)
+    )
+
+
+@fused.misconception("The bias b of the fusion is missing: it is added once, to the sum of the four maps.")
+def _(features, p):
+    return _sum(
+        features, p | {"b": 0 * p["b"]}, lambda F_i, L, b, W, size: project_and_upsample(F_i, L @ W, b @ W, size)
+    )
+
+
+EACH_RELU = (
+    "There is a ReLU on every map before they are added: the maps are added, b too, and then comes the one ReLU."
+)
+
+
+@fused.misconception(EACH_RELU)
+def _(features, p):
+    return _sum(features, p, lambda F_i, L, b, W, size: torch.relu(project_and_upsample(F_i, L @ W, b @ W, size)))
+
+
+@fused.misconception(EACH_RELU)
+def _(features, p):
+    return _sum(features, p, lambda F_i, L, b, W, size: upsample(torch.relu(_projected(F_i, L @ W, b @ W)), size))
+
+
+@fused.misconception("There is a ReLU between L_i and W_i: both are linear, and can be multiplied for that reason.")
+def _(features, p):
+    zero = torch.zeros_like(p["b"])
+    return _sum(
+        features,
+        p,
+        lambda F_i, L, b, W, size: project_and_upsample(torch.relu(_projected(F_i, L, b)), W, zero, size),
+    )
+
+
+@fused.misconception(NO_RELU)
+def _(features, p):
+    size = features[0].shape[-2:]
+    summed = sum(project_and_upsample(F_i, L @ W, b @ W, size) for F_i, L, b, W in _each(features, p))
+    logits = (summed.permute(0, 2, 3, 1) + p["b"]) @ p["W_head"] + p["b_head"]
+    return logits.permute(0, 3, 1, 2)
+
+
+@fused.misconception(
+    "The blocks of W are taken in the wrong order, the last one first: the first C rows belong to the first map."
+)
+def _(features, p):
+    return fused_decoder(features, p | {"W": torch.cat(p["W"].chunk(4)[::-1])})
+
+
+@fused.misconception(
+    "Every fourth row of W is taken for a map: the C rows of a map stand together, W.chunk(4) or W[i*C:(i+1)*C]."
+)
+def _(features, p):
+    return fused_decoder(features, p | {"W": torch.cat([p["W"][i::4] for i in range(4)])})
+
+
+@fused.misconception("The first block of W is used for all four maps: each has C rows of its own.")
+def _(features, p):
+    return fused_decoder(features, p | {"W": p["W"].chunk(4)[0].repeat(4, 1)})
+
+
+@fused.misconception("The blocks of W are transposed: rows of W belong to what comes in, L_i W_i.")
+def _(features, p):
+    return fused_decoder(features, p | {"W": torch.cat([W_i.T for W_i in p["W"].chunk(4)])})
+
+
+@fused.misconception("The four maps are averaged: concatenating and multiplying with W adds them up.")
+def _(features, p):
+    return fused_decoder(features, p | {"W": p["W"] / 4})
+
+
+@fused.misconception("The maps are multiplied with W_i alone: L_i comes first, F_i L_i W_i.")
+def _(features, p):
+    return _sum(
+        features, p, lambda F_i, L, b, W, size: project_and_upsample(F_i[:, : len(W)], W[: F_i.shape[1]], b @ W, size)
+    )
+
+
+@fused.misconception(SOFTMAX)
+def _(features, p):
+    return fused_decoder(features, p).softmax(dim=1)
+
+
+@fused.misconception(CORNERS)
+def _(features, p):
+    return _sum(
+        features,
+        p,
+        lambda F_i, L, b, W, size: F.interpolate(
+            _projected(F_i, L @ W, b @ W), size=size, mode="bilinear", align_corners=True
+        ),
+    )
+
+
+@fused.misconception(NEAREST)
+def _(features, p):
+    return _sum(features, p, lambda F_i, L, b, W, size: F.interpolate(_projected(F_i, L @ W, b @ W), size=size))
+
+
+EXERCISES = (project, taught, fused)
