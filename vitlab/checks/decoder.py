@@ -128,13 +128,11 @@ def _(F_i, L, b, size):
 
 
 @project.misconception(
-    "The upsampling is done while the channels come last, so that it stretches columns and channels: interpolate takes "
-    "the last two axes for rows and columns."
+    "The map is upsampled while its channels come last, so that columns and channels are stretched: interpolate takes the "
+    "last two axes for rows and columns."
 )
 def _(F_i, L, b, size):
-    tokens = F_i.permute(0, 2, 3, 1)
-    stretched = upsample(tokens, size)
-    return F.interpolate(stretched @ L[: stretched.shape[-1]] + b, size=size)
+    return upsample(F_i.permute(0, 2, 3, 1) @ L + b, size)
 
 
 @project.misconception("The map is not upsampled: it is projected alone, and still has h rows and w columns.")
@@ -517,13 +515,6 @@ def _(features, p):
 @fused.misconception("The four maps are averaged: concatenating and multiplying with W adds them up.")
 def _(features, p):
     return fused_decoder(features, p | {"W": p["W"] / 4})
-
-
-@fused.misconception("The maps are multiplied with W_i alone: L_i comes first, F_i L_i W_i.")
-def _(features, p):
-    return _sum(
-        features, p, lambda F_i, L, b, W, size: project_and_upsample(F_i[:, : len(W)], W[: F_i.shape[1]], b @ W, size)
-    )
 
 
 @fused.misconception(SOFTMAX)
