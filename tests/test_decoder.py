@@ -1,11 +1,11 @@
-"""The All-MLP decoder: the lecture's order and the fast one, and the loss that never holds all logits."""
+"""The All-MLP decoder: the lecture's order and the fast one, the loss that never holds all logits, and the exercise."""
 
 import pytest
 import torch
 from support.parity import assert_forms_agree, perturb
 from torch.nn import functional as F
 
-from vitlab import fast
+from vitlab import checks, fast
 from vitlab.decoder import (
     AllMLPDecoder,
     all_mlp_decoder,
@@ -177,3 +177,120 @@ def test_a_projected_map_is_upsampled_channel_by_channel():
     F_i, L, b = torch.randn(2, 6, 3, 4), torch.randn(6, 5), torch.randn(5)
     expected = F.interpolate(F.conv2d(F_i, L.T[:, :, None, None], b), (9, 10), mode="bilinear")
     torch.testing.assert_close(project_and_upsample(F_i, L, b, (9, 10)), expected, rtol=1e-4, atol=1e-5)
+
+
+# ---- Right answers, written in other ways: every one gets full marks.
+
+
+def map_with_a_convolution(F_i, L, b, size):
+    return F.interpolate(F.conv2d(F_i, L.T[:, :, None, None], b), tuple(size), mode="bilinear")
+
+
+def map_with_einsum(F_i, L, b, size):
+    return F.interpolate(torch.einsum("bihw,ic->bchw", F_i, L), size, mode="bilinear") + b[:, None, None]
+
+
+def map_upsampled_first(F_i, L, b, size):
+    return torch.einsum("bihw,ic->bchw", upsample(F_i, size), L) + b.reshape(-1, 1, 1)
+
+
+def map_as_a_sequence(F_i, L, b, size):
+    B, _, h, w = F_i.shape
+    tokens = F_i.flatten(2).transpose(1, 2)  # (B, h*w, C_i)
+    projected = F.linear(tokens, L.T, b)  # (B, h*w, C)
+    return upsample(projected.transpose(1, 2).reshape(B, -1, h, w), size)
+
+
+def map_with_matrices(F_i, L, b, size):
+    rows, columns = (upsampling_matrix(n, new_n, F_i) for n, new_n in zip(F_i.shape[-2:], size, strict=True))
+    projected = torch.tensordot(L.T, F_i, dims=([1], [1])).transpose(0, 1) + b[None, :, None, None]
+    return rows @ projected @ columns.T
+
+
+def map_image_by_image(F_i, L, b, size):
+    maps = [(x.permute(1, 2, 0) @ L + b).permute(2, 0, 1) for x in F_i]
+    return torch.stack([F.interpolate(x[None], size=size, mode="bilinear", align_corners=False)[0] for x in maps])
+
+
+WAYS_OF_A_MAP = (map_with_a_convolution, map_with_einsum, map_upsampled_first, map_as_a_sequence, map_with_matrices,
+                 map_image_by_image)  # fmt: skip
+
+
+def taught_with(way):
+    """The four steps with one of the ways of a map, fused and classified by convolutions."""
+
+    def function(features, p):
+        size = features[0].shape[2:]
+        maps = [way(features[i], p[f"L_{i + 1}"], p[f"b_{i + 1}"], size) for i in range(4)]
+        fused = F.relu(F.conv2d(torch.cat(maps, 1), p["W"].T[..., None, None], p["b"]))
+        return F.conv2d(fused, p["W_head"].T[..., None, None], p["b_head"])
+
+    return function
+
+
+def fused_with(way):
+    """Each map is fused before it is upsampled, with one of the ways of a map."""
+
+    def function(features, p):
+        C = len(p["b"])
+        total = 0
+        for i in reversed(range(4)):
+            W_i = p["W"][i * C : (i + 1) * C]
+            b = p[f"b_{i + 1}"] @ W_i + p["b"] / 4
+            total = total + way(features[i], p[f"L_{i + 1}"] @ W_i, b, features[0].shape[2:])
+        return torch.einsum("bchw,cn->bnhw", total.clamp(min=0), p["W_head"]) + p["b_head"][None, :, None, None]
+
+    return function
+
+
+@pytest.mark.parametrize("way", WAYS_OF_A_MAP)
+def test_every_right_way_gets_full_marks(way):
+    functions = {
+        "project_and_upsample": way,
+        "all_mlp_decoder": taught_with(way),
+        "fused_decoder": fused_with(way),
+    }
+    for seed in range(3):
+        report = checks.run("decoder", functions, seed)
+        assert report.passed, str(report)
+
+
+def summed_after_upsampling(features, p):
+    """Nothing concatenated, and C channels at most."""
+    size, blocks = features[0].shape[2:], p["W"].chunk(4)
+    maps = ((project_and_upsample(features[i], p[f"L_{i + 1}"], p[f"b_{i + 1}"], size), blocks[i]) for i in range(4))
+    fused = sum(torch.einsum("bchw,cd->bdhw", F_hat, W_i) for F_hat, W_i in maps) + p["b"][:, None, None]
+    return torch.einsum("bchw,cn->bnhw", fused.relu(), p["W_head"]) + p["b_head"][:, None, None]
+
+
+def test_what_makes_no_large_tensor_is_right_however_it_is_done():
+    for seed in range(3):
+        assert checks.run("decoder", {"fused_decoder": summed_after_upsampling}, seed).exercises[2].passed
+
+
+def stacked(features, p):
+    """Fused before upsampling, and yet four maps at once."""
+    size, blocks = features[0].shape[2:], p["W"].chunk(4)
+    maps = [
+        map_with_einsum(features[i], p[f"L_{i + 1}"] @ blocks[i], p[f"b_{i + 1}"] @ blocks[i], size) for i in range(4)
+    ]
+    fused = torch.stack(maps).sum(dim=0) + p["b"][:, None, None]
+    return torch.einsum("bchw,cn->bnhw", fused.relu(), p["W_head"]) + p["b_head"][:, None, None]
+
+
+def two_at_a_time(features, p):
+    """Two maps concatenated and fused, and then the other two."""
+    size, C = features[0].shape[2:], len(p["b"])
+    maps = [project_and_upsample(features[i], p[f"L_{i + 1}"], p[f"b_{i + 1}"], size) for i in range(4)]
+    pairs = torch.cat(maps[:2], dim=1), torch.cat(maps[2:], dim=1)
+    fused = sum(torch.einsum("bchw,cd->bdhw", pair, W) for pair, W in zip(pairs, p["W"].split(2 * C), strict=True))
+    fused = fused + p["b"][:, None, None]
+    return torch.einsum("bchw,cn->bnhw", fused.relu(), p["W_head"]) + p["b_head"][:, None, None]
+
+
+@pytest.mark.parametrize("function", [all_mlp_decoder, stacked, two_at_a_time])
+def test_right_numbers_from_a_tensor_that_is_too_large_are_told(function):
+    for seed in range(3):
+        result = checks.run("decoder", {"fused_decoder": function}, seed).exercises[2]
+        assert [part.failed_on is None for part in result.parts] == [True, False, True]
+        assert len(result.sentences) == 1 and "numbers is made on the way" in result.sentences[0], result.sentences
