@@ -22,7 +22,7 @@ def show_maps(maps: dict[str, Tensor], *, numbers: bool = False) -> None:
         for y, row in enumerate(values.tolist() if numbers else []):
             for x, value in enumerate(row):
                 dark = abs(value) > 0.6 * largest
-                ax.text(x, y, f"{value:.3g}", ha="center", va="center", fontsize=9, color="white" if dark else "black")
+                ax.text(x, y, f"{value:.2g}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
 
 
 def show_answers(image: Tensor, answers: dict[str, Tensor], palette: Tensor) -> None:
