@@ -8,6 +8,8 @@ import warnings
 import numpy as np
 import torch
 
+from vitlab.checks.engine import values
+
 
 def _then(change):
     """The right function, and then `change` on its result."""
@@ -33,20 +35,27 @@ def _instead(action):
     return make
 
 
+def first_tensor(arguments):
+    """In a list of the first tensor of the arguments, or none."""
+    return [x for _, x in values.tensors(arguments)][:1]
+
+
 def changes_its_input(right):
-    def function(first, *others):
-        result = right(first, *others)
+    def function(*arguments):
+        result = right(*arguments)
         with torch.no_grad():
-            first += 1
+            for x in first_tensor(arguments):
+                x += 1
         return result
 
     return function
 
 
 def resizes_its_input(right):
-    def function(first, *others):
-        result = right(first, *others).clone()
-        first.resize_(1)
+    def function(*arguments):
+        result = right(*arguments).clone()
+        for x in first_tensor(arguments):
+            x.resize_(1)
         return result
 
     return function
@@ -90,7 +99,7 @@ def changes_torch_s_switches(right):
 
 def raises_for_gradients(right):
     def function(*arguments):
-        if any(isinstance(x, torch.Tensor) and x.requires_grad for x in arguments):
+        if any(x.requires_grad for _, x in values.tensors(arguments)):
             raise ValueError("no gradients, please")
         return right(*arguments)
 
