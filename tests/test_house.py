@@ -21,7 +21,7 @@ embeddings attention layer_norm ffn encoder fast.class_token vit cifar interpret
 overlap_embeddings sra mix_ffn mit decoder segformer ade20k
 segmentation
 data
-pretrained.letters pretrained.predictor
+pretrained.letters pretrained.preparation pretrained.predictor
 pretrained.overlay
 figures checks training
 milestone
