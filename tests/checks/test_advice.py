@@ -69,7 +69,7 @@ NEEDED = {  # loops, names and numbers that are as they should be
     "the argument's device": ("attention_rollout", "I = torch.eye(maps.shape[-1], device=maps.device)"),
     "a question about the device": ("gelu", "y = f(x) if x.device.type == 'cuda' else g(x)"),
     "a device where there is one": ("gelu", "device = 'cuda' if torch.cuda.is_available() else 'cpu'"),
-    "few axes": ("gelu", "y = x.reshape(3, 8, -1).expand(2, 3, 8, -1)"),
+    "few axes": ("gelu", "y = x.reshape(3, 9, -1).expand(2, 3, 9, -1)"),
     "a byte": ("gelu", "table = torch.arange(256)"),
     "a sentence": ("gelu", "print('moved to cuda')"),
 }  # fmt: skip
@@ -96,6 +96,7 @@ WRONG_HEADED = {
     "rows of patches": ("patchify", "H = images.shape[2]\nfor i in range(H // patch_size): pass", "takes the rows"),
     "columns of pixels": ("patchify", "*_, W = images.shape\nfor j in range(0, W, 1): pass", "takes the columns"),
     "in a dict": ("vit", "for position in p['E_pos'][1:]: pass", "takes the tokens"),
+    "a part of the shape": ("patchify", "H, W = images.shape[-2:]\nfor j in range(W): pass", "takes the columns"),
     "lines of pixels": ("patchify", "for line in images[0, 0]: pass", "takes the rows"),
     "to a device": ("gelu", "x = x.to('cuda')", "`'cuda'` is a device"),
     "a device's number": ("gelu", "y = torch.zeros(x.shape, device='cuda:1')", "`'cuda:1'` is a device"),

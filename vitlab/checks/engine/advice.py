@@ -21,7 +21,7 @@ SIZED = {  # what makes or cuts tensors, its arguments being sizes
     "zeros", "ones", "empty", "full", "eye", "rand", "randn", "arange", "new_zeros", "new_ones", "new_empty",
     "new_full", "reshape", "view", "unflatten", "expand", "broadcast_to", "repeat", "tile",
 }  # fmt: skip
-SMALL = 8  # numbers up to here are counts of axes, of channels, of things to repeat
+SMALL = 16  # numbers up to here count axes, channels, the 9 places of a kernel
 OF_A_BYTE = {255, 256}
 SAME_AXES = {"clone", "contiguous", "cpu", "detach", "double", "float", "numpy", "to", "tolist", "zeros_like"}
 
@@ -235,6 +235,9 @@ class _Reader:
         return None
 
     def indexed(self, of: Any, index: ast.expr) -> Any:
+        if isinstance(of, _Shape) and isinstance(index, ast.Slice):
+            first, last = (bound and _integer(bound) for bound in (index.lower, index.upper))
+            return _Shape(of[first:last])
         if isinstance(of, _Shape):
             return self.length(of, _integer(index))
         if isinstance(of, dict):
