@@ -38,7 +38,7 @@ reduction = Exercise(
             Sizes("all other sizes equal", B=2, H=4, W=4, d=2, R=2, gradient=True),
         ),
     ),
-    pinned={"H": 8, "W": 13, "R": 3},
+    pinned={"H": 8, "W": 17, "R": 3},
 )
 
 
@@ -295,20 +295,20 @@ def _(X, p, num_heads, sr_ratio):
     return output.reshape(B, H, W, d)
 
 
-# The same as one chain of steps, which R = 1 goes through as well: with W_S = I and b_S = 0 a square is its one token, and
-# with γ = σ and β = μ the LN leaves it as it is.
+# The same as one chain of steps, which R = 1 goes through as well: with W_S = I and b_S = 0 a square is its one token.
 @sra.formulation
 def _(X, p, num_heads, sr_ratio):
     sequence = X.flatten(1, 2)
     W_S = p.get("W_S", torch.eye(X.shape[-1], dtype=X.dtype))
     b_S = p.get("b_S", torch.zeros(X.shape[-1], dtype=X.dtype))
+    gamma = p.get("gamma", torch.ones(X.shape[-1], dtype=X.dtype))
+    beta = p.get("beta", torch.zeros(X.shape[-1], dtype=X.dtype))
     squares = spatial_reduction(X, W_S, b_S, sr_ratio)
     mu = squares.mean(dim=-1, keepdim=True)
     variance = squares.var(dim=-1, keepdim=True, unbiased=False)
-    sigma = torch.sqrt(variance + 1e-5)
-    gamma = p.get("gamma", sigma)
-    beta = p.get("beta", mu)
-    reduced = gamma * ((squares - mu) / sigma) + beta
+    x_hat = (squares - mu) / torch.sqrt(variance + 1e-5)
+    normalized = gamma * x_hat + beta
+    reduced = normalized if sr_ratio > 1 else sequence
     Q = split_heads(sequence @ p["W_Q"], num_heads)
     K = split_heads(reduced @ p["W_K"], num_heads)
     V = split_heads(reduced @ p["W_V"], num_heads)
@@ -368,6 +368,11 @@ def _(X, p, R):
 @_wrong("γ and β have no effect in the LN: give it p['gamma'] and p['beta'].")
 def _(X, p, R):
     return F.layer_norm(_squares(X, p, R), X.shape[-1:])
+
+
+@_wrong("β is not added behind the LN: give it p['beta'].")
+def _(X, p, R):
+    return layer_norm(_squares(X, p, R), p["gamma"], torch.zeros_like(p["beta"]), 1e-5)
 
 
 @_wrong("The LN's mean and variance run over all squares of an image: each square is normalized over its own features.")
@@ -559,6 +564,11 @@ def _(H, W, sr_ratio):
 @count.misconception("Queries and keys are added: every query has a score with every key, n · n'.")
 def _(H, W, sr_ratio):
     return H * W + (H // sr_ratio) * (W // sr_ratio)
+
+
+@count.misconception("Each score is counted twice: one head has one score for each query and key, n · n'.")
+def _(H, W, sr_ratio):
+    return 2 * H * W * (H // sr_ratio) * (W // sr_ratio)
 
 
 @count.misconception("Only the height is reduced: rows and columns are, ⌊H/R⌋ · ⌊W/R⌋.")
