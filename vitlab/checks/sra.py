@@ -91,13 +91,21 @@ def _whole(X: Tensor, R: int) -> Tensor:
     return X[:, : H // R * R, : W // R * R].reshape(B, H // R, R, W // R, R, d)
 
 
-@reduction.misconception(
+def _filled_up(X: Tensor, R: int) -> Tensor:
+    """With rows and columns of zeros, so that every token is in a square."""
+    H, W = X.shape[1:3]
+    return F.pad(X, (0, 0, 0, -W % R, 0, -H % R))
+
+
+FILLED_UP = (
     "What does not fill a square is filled up with zeros, so that there are more squares: rows and columns that are left "
     "over are left out."
 )
+
+
+@reduction.misconception(FILLED_UP)
 def _(X, W_S, b_S, sr_ratio):
-    R, (H, W) = sr_ratio, X.shape[1:3]
-    return spatial_reduction(F.pad(X, (0, 0, 0, -W % R, 0, -H % R)), W_S, b_S, R)
+    return spatial_reduction(_filled_up(X, sr_ratio), W_S, b_S, sr_ratio)
 
 
 @reduction.misconception(
@@ -375,6 +383,18 @@ def _(X, p, R):
     return layer_norm(_squares(X, p, R), p["gamma"], torch.zeros_like(p["beta"]), 1e-5)
 
 
+@_wrong("The mean is not subtracted (RMS normalization): LN is γ (x − μ) / √(σ² + ε) + β.")
+def _(X, p, R):
+    squares = _squares(X, p, R)
+    mean_square = (squares**2).mean(dim=-1, keepdim=True)
+    return p["gamma"] * squares / torch.sqrt(mean_square + 1e-5) + p["beta"]
+
+
+@_wrong(FILLED_UP)
+def _(X, p, R):
+    return _normalized(_squares(_filled_up(X, R), p, R), p)
+
+
 @_wrong("The LN's mean and variance run over all squares of an image: each square is normalized over its own features.")
 def _(X, p, R):
     squares = _squares(X, p, R)
@@ -549,6 +569,13 @@ def _(H, W, sr_ratio):
 @count.misconception("Squares that are not full are counted (rounded up): what does not fill a square is left out.")
 def _(H, W, sr_ratio):
     return H * W * (-(-H // sr_ratio) * -(-W // sr_ratio))
+
+
+@count.misconception(
+    "The rows and columns of squares are rounded to the nearest: only whole ones count, ⌊H/R⌋ · ⌊W/R⌋."
+)
+def _(H, W, sr_ratio):
+    return H * W * round(H / sr_ratio) * round(W / sr_ratio)
 
 
 @count.misconception("The queries are reduced as well: every token asks, and n · n' scores come of it.")
