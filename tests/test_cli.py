@@ -57,6 +57,14 @@ def test_what_is_printed_steers_no_terminal_and_suits_it(charset, shown, monkeyp
     assert done.exit_code == 1 and done.output.endswith(f" \\x1b]0;title\\x07 \\udcff {shown}\n")
 
 
+def test_figures_need_no_window(monkeypatch):
+    seen = []
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    monkeypatch.setattr(training, "read_recipe", lambda *arguments, **options: seen.append(os.environ["MPLBACKEND"]))
+    CliRunner().invoke(app, ["train"])
+    assert seen == ["agg"]
+
+
 def test_a_fault_of_the_program_is_not_hidden(monkeypatch):
     monkeypatch.setattr(training, "read_recipe", lambda *arguments, **options: {}["missing"])
     assert isinstance(CliRunner().invoke(app, ["train"]).exception, KeyError)

@@ -20,6 +20,7 @@ class Commands(TyperGroup):
         for stream in ("stdout", "stderr"):  # a service may have none, and progress bars write to it
             if getattr(sys, stream) is None:
                 setattr(sys, stream, open(os.devnull, "w"))
+        os.environ["MPLBACKEND"] = "agg"  # no command opens a window, and an unknown one would end a training at last
         try:
             os.getcwd()  # in a folder that is gone torch ends the process
             super().invoke(ctx)

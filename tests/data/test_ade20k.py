@@ -1,6 +1,7 @@
 """ADE20K out of a zip on a server, a zip or a folder: a tiny data set of the same form, made here."""
 
 import csv
+import gzip
 import io
 import os
 import zlib
@@ -200,7 +201,8 @@ def test_damage_in_the_cache_is_noticed(monkeypatch, tmp_path, capsys):
         assert len(files) == 2 * 2 + 1
         for path in files:
             content = path.read_bytes()
-            for bad in (content[:-1], content[:40] + bytes([content[40] ^ 1]) + content[41:]):
+            whole_but_wrong = [gzip.compress(text) for text in (b"{}", b"[1]")] if path.suffix == ".gz" else []
+            for bad in (content[:-1], content[:40] + bytes([content[40] ^ 1]) + content[41:], *whole_but_wrong):
                 path.write_bytes(bad)
                 capsys.readouterr()
                 assert_same(load("ade20k", images=1, test_images=1), dataset)

@@ -111,10 +111,12 @@ class _Cache:
         self._archive: _Zip | None = None
         try:
             with gzip.open(members, "rt") as content:  # gzip notices damage
-                self._checksums = json.load(content)
+                self._checksums = dict(json.load(content))
+            if not self._checksums:
+                raise ValueError("nothing is in it")
         except FileNotFoundError:
             self._open()
-        except (OSError, EOFError, zlib.error, ValueError):
+        except (OSError, EOFError, zlib.error, ValueError, TypeError):
             say(f"{members} is damaged and is fetched again.")
             self._open()
 
