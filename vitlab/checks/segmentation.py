@@ -393,19 +393,19 @@ def _(counts):
     "This is the mean accuracy of the classes, n_ii / t_i: pixels that were wrongly called i belong to the union as well."
 )
 def _(counts):
-    right, t, p = parts_of(counts)
+    right, t, _ = parts_of(counts)
     return (right / t).nanmean()
 
 
 @score.misconception("The mean precision, n_ii / p_i: pixels of class i that were missed belong to the union as well.")
 def _(counts):
-    right, t, p = parts_of(counts)
+    right, _, p = parts_of(counts)
     return (right / p).nanmean()
 
 
 @score.misconception("This is the pixel accuracy, Σ n_ii / Σ t_i: take the IoU of every class, and their mean.")
 def _(counts):
-    right, t, p = parts_of(counts)
+    right, t, _ = parts_of(counts)
     return right.sum() / t.sum()
 
 
@@ -454,21 +454,12 @@ def _(counts):
 # ---- linear_head
 
 
-def _head(generator: Generator, sizes: dict[str, int], dtype: torch.dtype) -> tuple:
-    B, n, d, N = (sizes[size] for size in ("B", "n", "d", "N"))
-    tokens = torch.randn(B, n, d, generator=generator, dtype=dtype)
-    W = torch.randn(d, N, generator=generator, dtype=dtype) / d**0.5
-    b = torch.randn(N, generator=generator, dtype=dtype)
-    return tokens, W, b, (sizes["rows"], sizes["columns"]), sizes["P"]
-
-
 head = Exercise(
     linear_head,
-    takes={"tokens": "B n d", "W": "d N", "b": "N", "grid": ["rows", "columns"], "patch_size": "P"},
+    takes={"tokens": "B n d", "W": "d N", "b": "N", "grid": "rows columns", "patch_size": "P"},
     where={"n": "rows*columns"},
     returns="B N rows*P columns*P",
     axes="image class row column",
-    draw=_head,
     parts=(
         Part("one image", 1, Sizes("a square grid", B=1, rows=3, columns=3, P=4), Sizes("P = 1", B=1, rows=2, columns=4, P=1)),
         Part(
