@@ -212,6 +212,36 @@ def _(predictions, labels, num_classes, ignore_index):
     return table(i, j, num_classes).clamp(max=1)
 
 
+@matrix.misconception(
+    "bincount gives as many counts as the largest number asks for, too few where the last class does not occur: pass minlength."
+)
+def _(predictions, labels, num_classes, ignore_index):
+    i, j = counted_pixels(predictions, labels, ignore_index)
+    return torch.bincount(i * num_classes + j).reshape(num_classes, num_classes)
+
+
+@matrix.misconception("The number of classes is taken from the pixels (max + 1): some class may not occur, N is given.")
+def _(predictions, labels, num_classes, ignore_index):
+    i, j = counted_pixels(predictions, labels, ignore_index)
+    found = int(torch.cat([i, j]).max()) + 1
+    return table(i, j, found)
+
+
+AVERAGED = "The counts are divided by the number of images: return the counts themselves."
+
+
+@matrix.misconception(AVERAGED)
+def _(predictions, labels, num_classes, ignore_index):
+    i, j = counted_pixels(predictions, labels, ignore_index)
+    return table(i, j, num_classes) / len(labels)
+
+
+@matrix.misconception(AVERAGED)
+def _(predictions, labels, num_classes, ignore_index):
+    i, j = counted_pixels(predictions, labels, ignore_index)
+    return table(i, j, num_classes) // len(labels)
+
+
 @matrix.misconception("The matrix and its transpose are added up: the label says the row, the prediction the column.")
 def _(predictions, labels, num_classes, ignore_index):
     i, j = counted_pixels(predictions, labels, ignore_index)
@@ -282,7 +312,7 @@ score = Exercise(
             Sizes(),
             Sizes("two classes", N=2),
             Sizes("many classes", N="large"),
-            Sizes("a class that is never right", _never_right),
+            Sizes("a class that is never right", _never_right, N=5),
         ),
         Part(
             "classes that do not occur",
@@ -424,11 +454,44 @@ def _(counts):
     return (iou.nan_to_num(0) * t).sum() / t.sum()
 
 
-@score.misconception("Class 0 is left out: it is a class as others are.")
+BACKGROUND = "Class 0 is left out: it is a class as others are, and its pixels count."
+
+
+@score.misconception(BACKGROUND)
+def _(counts):
+    right, t, p = parts_of(counts[1:, 1:])
+    iou = right / (t + p - right)
+    return iou.nanmean()
+
+
+@score.misconception(BACKGROUND)
 def _(counts):
     right, t, p = parts_of(counts)
     iou = right / (t + p - right)
     return iou[1:].nanmean()
+
+
+@score.misconception("The IoUs are added up: divide by the number of classes that occur.")
+def _(counts):
+    right, t, p = parts_of(counts)
+    iou = right / (t + p - right)
+    return iou.nansum()
+
+
+@score.misconception(
+    "What is right is taken from the union twice: t_i + p_i holds it twice, and the union once, t_i + p_i - n_ii."
+)
+def _(counts):
+    right, t, p = parts_of(counts)
+    iou = right / (t + p - 2 * right)
+    return iou.nanmean()
+
+
+@score.misconception("This is the median of the IoUs: mIoU is their mean.")
+def _(counts):
+    right, t, p = parts_of(counts)
+    iou = right / (t + p - right)
+    return iou.nanmedian()
 
 
 @score.misconception("The IoU of every class is returned: mIoU is their mean.")
