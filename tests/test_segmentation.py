@@ -8,7 +8,7 @@ import torchmetrics.functional.classification as torchmetrics
 from support.parity import numbers_kept, perturb, value_and_gradients
 from torch.nn import functional as F
 
-from vitlab import ViT
+from vitlab import ViT, checks
 from vitlab.segmentation import (
     AllMLPHead,
     ConfusionMatrix,
@@ -512,3 +512,185 @@ def test_mean_iou_leaves_out_classes_that_occur_nowhere():
 def test_a_number_of_classes_that_cannot_be_is_named(num_classes):
     with pytest.raises(ValueError, match=r"num_classes is .*, but it must be a whole number from 1 on"):
         ConfusionMatrix(num_classes)
+
+
+# ---- Right answers, written in other ways: every one gets full marks.
+
+
+def counts_pixel_by_pixel(predictions, labels, num_classes, ignore_index):
+    counts = torch.zeros(num_classes, num_classes, dtype=torch.long)
+    for label, prediction in zip(labels.flatten().tolist(), predictions.flatten().tolist(), strict=True):
+        if label != ignore_index:
+            counts[label, prediction] += 1
+    return counts
+
+
+def counts_cell_by_cell(predictions, labels, num_classes, ignore_index):
+    valid = labels != ignore_index
+    rows = [
+        torch.stack([((labels == i) & (predictions == j) & valid).sum() for j in range(num_classes)])
+        for i in range(num_classes)
+    ]
+    return torch.stack(rows)
+
+
+def counts_of_one_hot(predictions, labels, num_classes, ignore_index):
+    valid = labels.flatten() != ignore_index
+    of_labels = F.one_hot(labels.flatten()[valid], num_classes)
+    of_predictions = F.one_hot(predictions.flatten()[valid], num_classes)
+    return torch.einsum("pi,pj->ij", of_labels, of_predictions)
+
+
+def counts_with_a_class_more(predictions, labels, num_classes, ignore_index):
+    N = num_classes
+    rows = torch.where(labels == ignore_index, N, labels)
+    return torch.bincount((rows * N + predictions).flatten(), minlength=(N + 1) * N).view(N + 1, N)[:N]
+
+
+def counts_image_by_image(predictions, labels, num_classes, ignore_index):
+    matrices = [
+        confusion_matrix(p[None], y[None], num_classes, ignore_index) for p, y in zip(predictions, labels, strict=True)
+    ]
+    return sum(matrices)
+
+
+def counts_accumulated(predictions, labels, num_classes, ignore_index):
+    keep = labels.ne(ignore_index)
+    counts = torch.zeros(num_classes, num_classes, dtype=torch.int32)
+    ones = torch.ones(int(keep.sum()), dtype=torch.int32)
+    counts.index_put_((labels[keep], predictions[keep]), ones, accumulate=True)
+    return counts
+
+
+def miou_class_by_class(counts):
+    values = []
+    for k in range(len(counts)):
+        union = counts[k].sum() + counts[:, k].sum() - counts[k, k]
+        if union > 0:
+            values.append((counts[k, k] / union).item())
+    return sum(values) / len(values)
+
+
+def miou_of_errors(counts):
+    right = counts.diag()
+    missed, false = counts.sum(1) - right, counts.sum(0) - right
+    iou = right / (right + missed + false)
+    return iou[~torch.isnan(iou)].mean()
+
+
+def miou_with_weights(counts):
+    right = counts.diagonal().float()
+    union = counts.sum(0) + counts.sum(1) - right
+    return (right / union.clamp(min=1)).sum() / (union > 0).sum()
+
+
+def miou_of_numpy(counts):
+    n = counts.numpy().astype(float)
+    union = n.sum(0) + n.sum(1) - n.diagonal()
+    return float((n.diagonal()[union > 0] / union[union > 0]).mean())
+
+
+def miou_with_einsum(counts):
+    n = counts.double()
+    right = torch.einsum("ii->i", n)
+    return torch.nanmean(right / (torch.einsum("ij->i", n) + torch.einsum("ij->j", n) - right))
+
+
+def miou_of_the_rest(counts):
+    """What is neither in row i nor in column i does not belong to the union."""
+    N = len(counts)
+    others = ~torch.eye(N, dtype=torch.bool)
+    rest = torch.stack([counts[others[i]][:, others[i]].sum() for i in range(N)])
+    union = counts.sum() - rest
+    kept = union != 0
+    return torch.mean(counts.diagonal()[kept].double() / union[kept])
+
+
+def head_of_a_convolution(tokens, W, b, grid, patch_size):
+    maps = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *grid)
+    logits = F.conv2d(maps, W.T[:, :, None, None], b)
+    return F.interpolate(logits, scale_factor=patch_size, mode="bilinear")
+
+
+def head_with_einsum(tokens, W, b, grid, patch_size):
+    scores = torch.einsum("brcd,dk->bkrc", tokens.unflatten(1, grid), W) + b[:, None, None]
+    return torch.nn.Upsample(scale_factor=patch_size, mode="bilinear", align_corners=False)(scores)
+
+
+def head_after_upsampling(tokens, W, b, grid, patch_size):
+    maps = tokens.mT.unflatten(-1, grid)
+    large = F.interpolate(maps, scale_factor=float(patch_size), mode="bilinear", align_corners=False)
+    return torch.einsum("bdhw,dk->bkhw", large, W) + b.view(1, -1, 1, 1)
+
+
+def head_image_by_image(tokens, W, b, grid, patch_size):
+    return torch.cat([linear_head(z[None], W, b, grid, patch_size) for z in tokens])
+
+
+def head_with_the_bias_last(tokens, W, b, grid, patch_size):
+    """Bilinear weights sum to 1, so that the bias may be added before or after."""
+    return linear_head(tokens, W, torch.zeros_like(b), grid, patch_size) + b[:, None, None]
+
+
+def head_by_matrices(tokens, W, b, grid, patch_size):
+    rows, columns = grid
+
+    def weights(n):
+        identity = torch.eye(n, dtype=tokens.dtype)[None]
+        return F.interpolate(identity, size=n * patch_size, mode="linear", align_corners=False)[0].T
+
+    scores = F.linear(tokens, W.T, b).movedim(-1, 1).reshape(len(tokens), -1, rows, columns)
+    return weights(rows) @ scores @ weights(columns).T
+
+
+def scores_of_pytorch(patches, classes):
+    return F.cosine_similarity(patches.unsqueeze(2), classes.unsqueeze(1), dim=-1)
+
+
+def scores_divided_by_lengths(patches, classes):
+    lengths = patches.norm(dim=-1)[:, :, None] * classes.norm(dim=-1)[:, None, :]
+    return torch.bmm(patches, classes.transpose(1, 2)) / lengths
+
+
+def scores_with_loops(patches, classes):
+    images = []
+    for P, K in zip(patches, classes, strict=True):
+        rows = [torch.stack([p @ c / torch.sqrt((p @ p) * (c @ c)) for c in K]) for p in P]
+        images.append(torch.stack(rows))
+    return torch.stack(images)
+
+
+def scores_with_roots(patches, classes):
+    p_hat = patches * patches.square().sum(-1, keepdim=True).rsqrt()
+    c_hat = classes * classes.square().sum(-1, keepdim=True).rsqrt()
+    return torch.einsum("bnd,bkd->bnk", p_hat, c_hat)
+
+
+def scores_from_distances(patches, classes):
+    """Of two vectors of length 1, |a - b|² = 2 - 2 a · b."""
+    p_hat, c_hat = (x / torch.linalg.vector_norm(x, dim=-1, keepdim=True) for x in (patches, classes))
+    return 1 - (p_hat[:, :, None] - c_hat[:, None]).square().sum(-1) / 2
+
+
+def scores_transposed(patches, classes):
+    return (F.normalize(classes, dim=2) @ F.normalize(patches, dim=2).mT).mT
+
+
+CORRECT = {
+    "confusion_matrix": (counts_pixel_by_pixel, counts_cell_by_cell, counts_of_one_hot, counts_with_a_class_more,
+                         counts_image_by_image, counts_accumulated),
+    "mean_iou": (miou_class_by_class, miou_of_errors, miou_with_weights, miou_of_numpy, miou_with_einsum,
+                 miou_of_the_rest),
+    "linear_head": (head_of_a_convolution, head_with_einsum, head_after_upsampling, head_image_by_image,
+                    head_with_the_bias_last, head_by_matrices),
+    "mask_scores": (scores_of_pytorch, scores_divided_by_lengths, scores_with_loops, scores_with_roots,
+                    scores_from_distances, scores_transposed),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", range(6))
+def test_every_right_way_gets_full_marks(variant):
+    functions = {name: ways[variant] for name, ways in CORRECT.items()}
+    for seed in range(3):
+        report = checks.run("segmentation", functions, seed)
+        assert report.passed, str(report)
