@@ -27,8 +27,8 @@ def show_masks(scenes: Tensor, rows: dict[str, Tensor], palette: Tensor) -> None
         palette: (N, 3), uint8.
     """
     count = 1 + len(rows)
-    width = min(6.0, 3.4 / count * len(scenes) + 0.8)
-    axes = new_axes(count, len(scenes), height=3.6, width=width)
+    side = min(5 / len(scenes), 3.6 / count)  # of one picture, in inches
+    axes = new_axes(count, len(scenes), height=side * count, width=1 + side * len(scenes))
     for k, scene in enumerate(scenes):
         paint(axes[k], scene)
         for r, masks in enumerate(rows.values(), start=1):
