@@ -328,17 +328,19 @@ score = Exercise(
 
 @score.formulation
 def _(counts):
-    tp = counts.diagonal()
-    fn = counts.sum(dim=1) - tp
-    fp = counts.sum(dim=0) - tp
+    n = counts.double()
+    tp = n.diagonal()
+    fn = n.sum(dim=1) - tp
+    fp = n.sum(dim=0) - tp
     iou = tp / (tp + fp + fn)
     return iou[~iou.isnan()].mean()
 
 
 @score.formulation
 def _(counts):
-    intersection = counts.diagonal()
-    union = counts.sum(dim=1) + counts.sum(dim=0) - intersection
+    n = counts.double()
+    intersection = n.diagonal()
+    union = n.sum(dim=1) + n.sum(dim=0) - intersection
     occurs = union > 0
     iou = intersection[occurs] / union[occurs]
     return iou.sum() / occurs.sum()
@@ -423,14 +425,16 @@ def _(counts):
     "This is the mean accuracy of the classes, n_ii / t_i: pixels that were wrongly called i belong to the union as well."
 )
 def _(counts):
-    right, t, _ = parts_of(counts)
-    return (right / t).nanmean()
+    n = counts.double()
+    accuracy = n.diagonal() / n.sum(dim=1)
+    return accuracy.nanmean()
 
 
 @score.misconception("The mean precision, n_ii / p_i: pixels of class i that were missed belong to the union as well.")
 def _(counts):
-    right, _, p = parts_of(counts)
-    return (right / p).nanmean()
+    n = counts.double()
+    precision = n.diagonal() / n.sum(dim=0)
+    return precision.nanmean()
 
 
 @score.misconception("This is the pixel accuracy, Σ n_ii / Σ t_i: take the IoU of every class, and their mean.")

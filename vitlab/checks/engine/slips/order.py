@@ -13,7 +13,7 @@ from vitlab.checks.engine.words import NOUNS
 def too_early(view: View, place: int, op: Operation, tree: ast.expr) -> Iterator[tuple]:
     """This operation before the one that makes its operand."""
     maker = view.program.operations[place - 1]
-    for name in set(atoms(op.code)) & set(maker.targets):
+    for name in [name for name in maker.targets if name in atoms(op.code)]:
         if view.uses[name] != [place] or not isinstance(view.values[name], Tensor):
             continue
         for operand in atoms(maker.code):
