@@ -1,7 +1,6 @@
 """Checks of the exercise `overlap_embeddings`: output_size, overlapping_patches, embed_overlapping_patches."""
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from vitlab.checks.engine.exercise import Exercise, FollowThrough, Part, Sizes
@@ -219,14 +218,10 @@ def _(images, kernel_size, stride):
     return features.permute(0, 2, 3, 1)
 
 
-def _windows(images: Tensor, k: int, s: int, border: int | tuple[int, ...], **how) -> Tensor:
-    """The patches before they are flattened, (B, C, rows, columns, k, k), with any border."""
-    sides = (border,) * 4 if isinstance(border, int) else border
-    return F.pad(images, sides, **how).unfold(2, k, s).unfold(3, k, s)
-
-
-def _flat(windows: Tensor) -> Tensor:
-    return windows.permute(0, 2, 3, 4, 5, 1).flatten(3)
+def _of(padded, kernel_size, stride):
+    """The patches of an image that has its border, as they should be cut and flattened."""
+    x = padded.unfold(2, kernel_size, stride).unfold(3, kernel_size, stride)  # (B, C, rows, columns, k, k)
+    return x.permute(0, 2, 3, 4, 5, 1).flatten(3)
 
 
 @cut.misconception(
@@ -240,71 +235,84 @@ def no_border(images, kernel_size, stride):
 
 @cut.misconception("The border repeats the outermost pixels: it is of zeros.")
 def _(images, kernel_size, stride):
-    return _flat(_windows(images, kernel_size, stride, kernel_size // 2, mode="replicate"))
+    padded = F.pad(images, (kernel_size // 2,) * 4, mode="replicate")
+    return _of(padded, kernel_size, stride)
 
 
 @cut.misconception("The border mirrors the image: it is of zeros.")
 def _(images, kernel_size, stride):
-    return _flat(_windows(images, kernel_size, stride, kernel_size // 2, mode="reflect"))
+    padded = F.pad(images, (kernel_size // 2,) * 4, mode="reflect")
+    return _of(padded, kernel_size, stride)
 
 
 @cut.misconception("The border continues on the other side of the image: it is of zeros.")
 def _(images, kernel_size, stride):
-    return _flat(_windows(images, kernel_size, stride, kernel_size // 2, mode="circular"))
+    padded = F.pad(images, (kernel_size // 2,) * 4, mode="circular")
+    return _of(padded, kernel_size, stride)
 
 
 @cut.misconception("The border is always of one pixel, which is right for k = 3 only: it is of k // 2.")
 def _(images, kernel_size, stride):
-    return _flat(_windows(images, kernel_size, stride, 1))
+    padded = F.pad(images, (1,) * 4)
+    return _of(padded, kernel_size, stride)
 
 
 @cut.misconception("The border is always of three pixels, which is right for k = 7 only: it is of k // 2.")
 def _(images, kernel_size, stride):
-    return _flat(_windows(images, kernel_size, stride, 3))
+    padded = F.pad(images, (3,) * 4)
+    return _of(padded, kernel_size, stride)
 
 
 @cut.misconception("The border is of s // 2 zeros, from the stride: it is of k // 2, from the kernel.")
 def _(images, kernel_size, stride):
-    return _flat(_windows(images, kernel_size, stride, stride // 2))
+    padded = F.pad(images, (stride // 2,) * 4)
+    return _of(padded, kernel_size, stride)
 
 
 @cut.misconception("The border is of k - s zeros: it is of k // 2.")
 def _(images, kernel_size, stride):
-    return _flat(_windows(images, kernel_size, stride, max(0, kernel_size - stride)))
+    padded = F.pad(images, (max(0, kernel_size - stride),) * 4)
+    return _of(padded, kernel_size, stride)
 
 
 @cut.misconception("The border is of k - 1 zeros: it is of k // 2.")
 def _(images, kernel_size, stride):
-    return _flat(_windows(images, kernel_size, stride, kernel_size - 1))
+    padded = F.pad(images, (kernel_size - 1,) * 4)
+    return _of(padded, kernel_size, stride)
 
 
 @cut.misconception(
     "The border is of (k - 1) // 2 zeros, which is k // 2 for an odd kernel only: for an even one it is one more."
 )
 def _(images, kernel_size, stride):
-    return _flat(_windows(images, kernel_size, stride, (kernel_size - 1) // 2))
+    padded = F.pad(images, ((kernel_size - 1) // 2,) * 4)
+    return _of(padded, kernel_size, stride)
 
 
 @cut.misconception("The border of zeros is on the right and below only: it comes on all four sides.")
 def _(images, kernel_size, stride):
-    return _flat(_windows(images, kernel_size, stride, (0, kernel_size // 2, 0, kernel_size // 2)))
+    padded = F.pad(images, (0, kernel_size // 2, 0, kernel_size // 2))
+    return _of(padded, kernel_size, stride)
 
 
 @cut.misconception(
     "All of the border, 2 (k // 2) zeros, is on the right and below: half of it belongs on the left and above."
 )
 def _(images, kernel_size, stride):
-    return _flat(_windows(images, kernel_size, stride, (0, 2 * (kernel_size // 2), 0, 2 * (kernel_size // 2))))
+    padded = F.pad(images, (0, 2 * (kernel_size // 2), 0, 2 * (kernel_size // 2)))
+    return _of(padded, kernel_size, stride)
 
 
 @cut.misconception("The border of zeros is on the left and above only: it comes on all four sides.")
 def _(images, kernel_size, stride):
-    return _flat(_windows(images, kernel_size, stride, (kernel_size // 2, 0, kernel_size // 2, 0)))
+    padded = F.pad(images, (kernel_size // 2, 0, kernel_size // 2, 0))
+    return _of(padded, kernel_size, stride)
 
 
 @cut.misconception("The border of zeros is on the left and right only: it comes above and below, too.")
 def _(images, kernel_size, stride):
-    return _flat(_windows(images, kernel_size, stride, (kernel_size // 2, kernel_size // 2, 0, 0)))
+    padded = F.pad(images, (kernel_size // 2, kernel_size // 2, 0, 0))
+    return _of(padded, kernel_size, stride)
 
 
 @cut.misconception("Your patches do not overlap: neighbours start `stride` pixels apart, not `kernel_size`.")
