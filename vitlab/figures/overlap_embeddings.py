@@ -71,21 +71,27 @@ def show_edge(positions: range, answers: dict[str, Tensor]) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def show_squares(maps: dict[str, Tensor], digits: int = 0) -> None:
-    """Draw maps of numbers beside each other, on one scale of colours, with the numbers in them.
+def show_squares(maps: dict[str, Tensor]) -> None:
+    """Draw maps of whole numbers beside each other, on one scale of colours, with the numbers in them.
 
     Args:
         maps: title -> (H, W).
-        digits: behind the point.
     """
     largest = max(float(numbers.max()) for numbers in maps.values())
-    for ax, (title, numbers) in zip(new_axes(1, len(maps), height=3.3), maps.items(), strict=True):
+    for ax, (title, numbers) in zip(new_axes(1, len(maps), height=6 / len(maps) + 0.3), maps.items(), strict=True):
         ax.imshow(numbers.numpy(), cmap="Blues", vmin=0, vmax=largest)
         for y in range(numbers.shape[0]):
             for x in range(numbers.shape[1]):
                 dark = numbers[y, x] > 0.6 * largest
-                text = f"{numbers[y, x]:.{digits}f}"
-                ax.text(x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+                ax.text(
+                    x,
+                    y,
+                    f"{numbers[y, x]:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if dark else "black",
+                )
         ax.set_title(title, fontsize=10)
         ax.set(xticks=[], yticks=[])
 
