@@ -19,6 +19,9 @@ matplotlib.use("Agg")
 from vitlab.figures import look_at_it, show_images, to_svg
 from vitlab.figures.attention import show_attention, show_columns, show_matrices
 from vitlab.figures.embeddings import show_patch_grid
+from vitlab.figures.mit import show_place, show_shares
+from vitlab.figures.overlap_embeddings import show_placements, show_pyramid
+from vitlab.overlap_embeddings import output_size
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +121,33 @@ def test_the_same_figure_is_the_same_text():
         show_images({"a title": photograph()})
         texts.append(to_svg(plt.gcf()))
     assert texts[0] == texts[1]
+
+
+def test_every_patch_that_fits_is_drawn_and_no_other():
+    lines = {"a": (16, 7, 4, 3), "b": (20, 4, 2, 1), "c": (15, 4, 3, 0)}
+    show_placements(lines)
+    for ax, (size, k, s, padding) in zip(plt.gcf().axes, lines.values(), strict=True):
+        bars = [patch for patch in ax.patches if patch.get_y() < 0]
+        assert len(bars) == output_size(size, k, s, padding)
+        assert len(ax.patches) - len(bars) == size + 2 * padding
+        assert bars[-1].get_x() + bars[-1].get_width() < size + padding
+
+
+def test_a_map_is_drawn_as_large_as_it_is():
+    maps = {name: torch.rand(1, 3, side, 2 * side) for name, side in (("F_1", 16), ("F_2", 8))}
+    show_pyramid(maps)
+    widths = [right - left for left, right, _, _ in (image.get_extent() for image in plt.gca().images)]
+    assert widths == [32, 16]
+
+
+def test_the_stages_bars_are_their_shares():
+    show_shares({"products": [1, 1, 2, 4], "parameters": [5, 5, 5, 5]})
+    widths = [bar.get_width() for bar in plt.gca().patches]
+    assert widths == [12.5, 12.5, 25, 50, 25, 25, 25, 25]
+
+
+def test_a_place_lies_in_the_square_of_its_token_at_every_resolution():
+    show_place(torch.rand(3, 64, 64), 40, 20, sides=(4, 8, 16, 32))
+    for square in plt.gca().patches:
+        (x, y), side = square.get_xy(), square.get_width()
+        assert x < 20 < x + side and y < 40 < y + side and (x + 0.5) % side == 0

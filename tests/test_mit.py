@@ -4,7 +4,7 @@ import pytest
 import torch
 from support.parity import assert_half_precision_agrees, assert_onnx_agrees, numbers_kept, perturb, value_and_gradients
 
-from vitlab.mit import MiT, MiTConfig
+from vitlab.mit import CONFIGS, MiT, MiTConfig
 
 TINY = MiTConfig((4, 8, 20, 16), (1, 2, 1, 1), (1, 2, 5, 4), num_classes=5)
 
@@ -25,6 +25,14 @@ def test_published_sizes_on_the_meta_device(name):
         y = model(torch.empty(2, 3, 224, 224))
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
     assert y.shape == (2, 1000)
+
+
+def test_b0_is_the_lecture_s_table():
+    config = CONFIGS["MiT-B0"]
+    assert (config.d, config.depths, config.num_heads) == ((32, 64, 160, 256), (2, 2, 2, 2), (1, 2, 5, 8))
+    with torch.device("meta"):
+        features = MiT.from_config("MiT-B0").features(torch.empty(1, 3, 512, 512))
+    assert [tuple(F_i.shape[1:]) for F_i in features] == [(32, 128, 128), (64, 64, 64), (160, 32, 32), (256, 16, 16)]
 
 
 @pytest.mark.parametrize("H, W", [(64, 96), (45, 70), (29, 33)])

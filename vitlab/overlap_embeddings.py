@@ -37,7 +37,7 @@ def overlapping_patches(images: Tensor, kernel_size: int, stride: int) -> Tensor
 
     Args:
         images: (B, C, H, W), images or feature maps.
-        kernel_size: k.
+        kernel_size: k, odd.
         stride: s.
 
     Returns:
@@ -62,7 +62,7 @@ def embed_overlapping_patches(images: Tensor, E: Tensor, b: Tensor, kernel_size:
         images: (B, C, H, W), images or feature maps.
         E: (k²·C, d).
         b: (d,).
-        kernel_size: k.
+        kernel_size: k, odd.
         stride: s.
 
     Returns:

@@ -144,6 +144,18 @@ def _(size, kernel_size, stride, padding):
     return (size - 1) * stride - 2 * padding + kernel_size
 
 
+@size_of.misconception("Kernel and stride are exchanged: k is subtracted, and s is divided by.")
+def _(size, kernel_size, stride, padding):
+    return (size + 2 * padding - stride) // kernel_size + 1
+
+
+@size_of.misconception(
+    "Padding and stride are exchanged: the padding is added at both ends, and the stride is divided by."
+)
+def _(size, kernel_size, stride, padding):
+    return (size + 2 * stride - kernel_size) // max(padding, 1) + 1
+
+
 @size_of.misconception("This is the number of patches of a square image: count along one axis.")
 def _(size, kernel_size, stride, padding):
     return ((size + 2 * padding - kernel_size) // stride + 1) ** 2
@@ -173,12 +185,12 @@ cut = Exercise(
             2,
             Sizes("a feature map", C=6, k=5, s=3),
             Sizes("stride 1", C=2, k=3, s=1),
-            Sizes("an even kernel", C=3, H=9, W=12, k=4, s=3),
+            Sizes("steps larger than half the kernel", C=3, H=10, W=12, k=5, s=4),
             Sizes("a kernel of one pixel", C=5, k=1, s=2),
             Sizes("large numbers", lambda images, k, s: (100 * images, k, s), k=3, s=2, gradient=True),
         ),
     ),
-    pinned={"H": 8, "W": 11, "C": 7, "k": 3, "s": 2},
+    pinned={"B": 5, "H": 8, "W": 11, "C": 7, "k": 3, "s": 2},
 )
 
 
@@ -206,16 +218,6 @@ def _(images, kernel_size, stride):
     patches = padded[:, :, y[:, None, :, None], x[None, :, None, :]]  # (B, C, rows, columns, k, k)
     patches = patches.permute(0, 2, 3, 4, 5, 1)
     return patches.reshape(B, len(tops), len(lefts), k * k * C)
-
-
-@cut.formulation
-def _(images, kernel_size, stride):
-    k, s = kernel_size, stride
-    C = images.shape[1]
-    kernel = torch.eye(k * k * C, dtype=images.dtype).reshape(k * k * C, k, k, C)
-    kernel = kernel.permute(0, 3, 1, 2)  # (k²·C, C, k, k), each picks one number of the patch
-    features = F.conv2d(images, kernel, stride=s, padding=k // 2)  # (B, k²·C, rows, columns)
-    return features.permute(0, 2, 3, 1)
 
 
 def _of(padded, kernel_size, stride):
@@ -278,14 +280,6 @@ def _(images, kernel_size, stride):
 @cut.misconception("The border is of k - 1 zeros: it is of k // 2.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size - 1,) * 4)
-    return _of(padded, kernel_size, stride)
-
-
-@cut.misconception(
-    "The border is of (k - 1) // 2 zeros, which is k // 2 for an odd kernel only: for an even one it is one more."
-)
-def _(images, kernel_size, stride):
-    padded = F.pad(images, ((kernel_size - 1) // 2,) * 4)
     return _of(padded, kernel_size, stride)
 
 
@@ -461,11 +455,11 @@ embed = Exercise(
             "float64, gradients",
             1,
             Sizes("5 × 5, stride 3", k=5, s=3, gradient=True),
-            Sizes("an even kernel", C=2, H=9, W=12, k=4, s=3, d=5, gradient=True),
+            Sizes("something left over", C=2, H=10, W=12, k=5, s=4, d=3, gradient=True),
             Sizes("large numbers", lambda images, E, b, k, s: (100 * images, 10 * E, b, k, s), k=3, gradient=True),
         ),
     ),
-    pinned={"H": 8, "W": 11, "C": 7, "d": 13, "k": 3, "s": 2},
+    pinned={"B": 5, "H": 8, "W": 11, "C": 7, "d": 13, "k": 3, "s": 2},
     builds_on=FollowThrough(
         (overlapping_patches,),
         lambda overlapping_patches, images, E, b, kernel_size, stride: (
