@@ -18,7 +18,7 @@ def show_place(image: Tensor, row: int, column: int, sides: tuple[int, ...]) -> 
     paint(ax, image)
     for side in sides:
         corner = (column // side * side - 0.5, row // side * side - 0.5)
-        for colour, width in (("white", 2.6), (ORANGE, 1.4)):
+        for colour, width in (("white", 4), (ORANGE, 2)):
             ax.add_patch(Rectangle(corner, side, side, fill=False, ec=colour, lw=width))
     ax.plot(column, row, "s", color=ORANGE, markersize=3)
 
