@@ -152,6 +152,9 @@ def test_chapter_has_formulas_figures_and_its_exercise(visit, chapter):
         assert page.locator("mjx-container").count() > 0
         assert page.locator("article img").count() > 0
         exercise = f"exercises/{Path(chapter).name}/{Path(chapter).name}.ipynb"
+        if not (ROOT / exercise).exists():  # which MiT has not
+            assert page.locator("article a.download").count() == 0 and chapter == "book/mit"
+            return
         assert page.locator(f'article a[href^="https://colab."][href$="/{exercise}"]').count() == 1
         with page.expect_download() as download:
             page.locator(f'article a.download[href$="/{Path(exercise).name}"]').click()
