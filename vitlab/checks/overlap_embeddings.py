@@ -43,12 +43,6 @@ def _(size, kernel_size, stride, padding):
     return last // stride + 1
 
 
-@size_of.formulation
-def _(size, kernel_size, stride, padding):
-    corners = torch.arange(0, size + 2 * padding - kernel_size + 1, stride)
-    return len(corners)
-
-
 @size_of.misconception("The padding is counted once: it is added at both ends, size + 2 · padding.")
 def _(size, kernel_size, stride, padding):
     return (size + padding - kernel_size) // stride + 1
@@ -87,6 +81,13 @@ def _(size, kernel_size, stride, padding):
 
 
 @size_of.misconception(
+    "The result is rounded to the nearest: a last step that does not fit in whole is not made; round down, with //."
+)
+def _(size, kernel_size, stride, padding):
+    return round((size + 2 * padding - kernel_size) / stride + 1)
+
+
+@size_of.misconception(
     "The division is not rounded: half a step is none, and the result is a whole number; use // in the place of /."
 )
 def _(size, kernel_size, stride, padding):
@@ -117,6 +118,36 @@ def _(size, kernel_size, stride, padding):
 @size_of.misconception("The stride is taken to be the kernel's size, as in ViT: here patches overlap, use the stride.")
 def _(size, kernel_size, stride, padding):
     return (size + 2 * padding) // kernel_size
+
+
+@size_of.misconception(
+    "Only the size is divided by the stride, and 1 is added: kernel and padding count, too, "
+    "⌊(size + 2 · padding - k) / s⌋ + 1."
+)
+def _(size, kernel_size, stride, padding):
+    return size // stride + 1
+
+
+@size_of.misconception(
+    "The division is rounded up in the place of the + 1, which is one too few where nothing is left over: round down, and "
+    "then count the first patch."
+)
+def _(size, kernel_size, stride, padding):
+    return -(-(size + 2 * padding - kernel_size) // stride)
+
+
+@size_of.misconception(
+    "The padding is added behind the division: it is counted in pixels, as the size is, so it belongs before it."
+)
+def _(size, kernel_size, stride, padding):
+    return (size - kernel_size) // stride + 1 + 2 * padding
+
+
+@size_of.misconception(
+    "Size and kernel are divided by the stride apart from each other, which rounds twice: subtract first, then divide."
+)
+def _(size, kernel_size, stride, padding):
+    return (size + 2 * padding) // stride - kernel_size // stride + 1
 
 
 @size_of.misconception("The kernel is left out: the last patch must fit in whole, so k is subtracted.")
@@ -204,20 +235,6 @@ def _(images, kernel_size, stride):
     x = x.reshape(B, C, k * k, rows, columns)
     x = x.permute(0, 3, 4, 2, 1)  # (B, rows, columns, k², C)
     return x.reshape(B, rows, columns, k * k * C)
-
-
-@cut.formulation
-def _(images, kernel_size, stride):
-    k, s = kernel_size, stride
-    B, C, H, W = images.shape
-    padded = F.pad(images, (k // 2, k // 2, k // 2, k // 2))
-    tops = torch.arange(0, H + 2 * (k // 2) - k + 1, s)
-    lefts = torch.arange(0, W + 2 * (k // 2) - k + 1, s)
-    y = tops[:, None] + torch.arange(k)  # (rows, k)
-    x = lefts[:, None] + torch.arange(k)  # (columns, k)
-    patches = padded[:, :, y[:, None, :, None], x[None, :, None, :]]  # (B, C, rows, columns, k, k)
-    patches = patches.permute(0, 2, 3, 4, 5, 1)
-    return patches.reshape(B, len(tops), len(lefts), k * k * C)
 
 
 def _of(padded, kernel_size, stride):
@@ -361,6 +378,16 @@ def _(images, kernel_size, stride):
     return overlapping_patches(images, kernel_size, stride)[:, :-1, :-1]
 
 
+@cut.misconception(
+    "The grid is that of the image without its border: count the rows and columns of patches within the padded image."
+)
+def _(images, kernel_size, stride):
+    k, s = kernel_size, stride
+    H, W = images.shape[2:]
+    rows, columns = (H - k) // s + 1, (W - k) // s + 1
+    return overlapping_patches(images, k, s)[:, :rows, :columns]
+
+
 @cut.misconception("The number of columns is computed from the height: that is right for square images only.")
 def _(images, kernel_size, stride):
     k, s = kernel_size, stride
@@ -384,6 +411,15 @@ def _(images, kernel_size, stride):
 
 
 WRONG_CUTS = tuple(cut.misconceptions)  # so far: those whose patches can still be projected
+
+
+@cut.misconception(
+    "Kernel and stride are exchanged: a patch has k x k pixels, and the next one starts s pixels further on."
+)
+def _(images, kernel_size, stride):
+    padded = F.pad(images, (kernel_size // 2,) * 4)
+    x = padded.unfold(2, stride, kernel_size).unfold(3, stride, kernel_size)
+    return x.permute(0, 2, 3, 4, 5, 1).flatten(3)
 
 
 @cut.misconception(
@@ -475,12 +511,6 @@ def _(images, E, b, kernel_size, stride):
     kernel = E.reshape(k, k, images.shape[1], E.shape[1]).permute(3, 2, 0, 1)  # (d, C, k, k)
     features = F.conv2d(images, kernel, b, stride=stride, padding=k // 2)  # (B, d, rows, columns)
     return features.permute(0, 2, 3, 1)
-
-
-@embed.formulation
-def _(images, E, b, kernel_size, stride):
-    patches = overlapping_patches(images, kernel_size, stride)
-    return torch.einsum("bijp,pd->bijd", patches, E) + b
 
 
 def _cut_wrongly(sentence, patches):
