@@ -214,11 +214,11 @@ cut = Exercise(
         Part(
             "any kernel, stride and channels, float64, gradients",
             2,
-            Sizes("a feature map", C=6, k=5, s=3),
-            Sizes("stride 1", C=2, k=3, s=1),
+            Sizes("a feature map", C=6, H=9, W=7, k=5, s=3),
+            Sizes("stride 1", C=2, H=6, W=4, k=3, s=1),
             Sizes("steps larger than half the kernel", C=3, H=10, W=12, k=5, s=4),
             Sizes("a kernel of one pixel", C=5, k=1, s=2),
-            Sizes("large numbers", lambda images, k, s: (100 * images, k, s), k=3, s=2, gradient=True),
+            Sizes("large numbers", lambda images, k, s: (100 * images, k, s), H=7, W=6, k=3, s=2, gradient=True),
         ),
     ),
     pinned={"B": 5, "H": 8, "W": 11, "C": 7, "k": 3, "s": 2},
@@ -267,6 +267,18 @@ def _(images, kernel_size, stride):
 @cut.misconception("The border continues on the other side of the image: it is of zeros.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size // 2,) * 4, mode="circular")
+    return _of(padded, kernel_size, stride)
+
+
+@cut.misconception("The border is of ones: it is of zeros.")
+def _(images, kernel_size, stride):
+    padded = F.pad(images, (kernel_size // 2,) * 4, value=1.0)
+    return _of(padded, kernel_size, stride)
+
+
+@cut.misconception("The border is of k zeros: it is of k // 2.")
+def _(images, kernel_size, stride):
+    padded = F.pad(images, (kernel_size,) * 4)
     return _of(padded, kernel_size, stride)
 
 
@@ -340,6 +352,13 @@ def every_pixel(images, kernel_size, stride):
     return x.permute(0, 2, 3, 4, 5, 1).flatten(3)
 
 
+@cut.misconception("The rows start `stride` pixels apart, but the columns `kernel_size`: the stride is that of both.")
+def _(images, kernel_size, stride):
+    padded = F.pad(images, (kernel_size // 2,) * 4)
+    x = padded.unfold(2, kernel_size, stride).unfold(3, kernel_size, kernel_size)
+    return x.permute(0, 2, 3, 4, 5, 1).flatten(3)
+
+
 @cut.misconception(
     "The rows start `stride` pixels apart, but the columns do not: the stride is the same in both directions."
 )
@@ -386,6 +405,21 @@ def _(images, kernel_size, stride):
     H, W = images.shape[2:]
     rows, columns = (H - k) // s + 1, (W - k) // s + 1
     return overlapping_patches(images, k, s)[:, :rows, :columns]
+
+
+@cut.misconception(LAST_MISSING)
+def _(images, kernel_size, stride):
+    k, s = kernel_size, stride
+    H, W = images.shape[2:]
+    rows = len(range(0, H + 2 * (k // 2) - k, s))
+    columns = len(range(0, W + 2 * (k // 2) - k, s))
+    return overlapping_patches(images, k, s)[:, :rows, :columns]
+
+
+@cut.misconception(LAST_MISSING)
+def _(images, kernel_size, stride):
+    H, W = images.shape[2:]
+    return overlapping_patches(images[:, :, : H // stride * stride, : W // stride * stride], kernel_size, stride)
 
 
 @cut.misconception("The number of columns is computed from the height: that is right for square images only.")
@@ -480,7 +514,7 @@ embed = Exercise(
     returns="B rows columns d",
     axes="image row column number",
     parts=(
-        Part("one image", 1, Sizes("one image", B=1, C=3, k=3, s=2)),
+        Part("one image", 1, Sizes("one image", B=1, C=3, H=5, W=7, k=3, s=2, d=6)),
         Part(
             "several images, not square",
             1,
@@ -490,7 +524,7 @@ embed = Exercise(
         Part(
             "float64, gradients",
             1,
-            Sizes("5 × 5, stride 3", k=5, s=3, gradient=True),
+            Sizes("5 × 5, stride 3", H=8, W=9, k=5, s=3, d=4, gradient=True),
             Sizes("something left over", C=2, H=10, W=12, k=5, s=4, d=3, gradient=True),
             Sizes("large numbers", lambda images, E, b, k, s: (100 * images, 10 * E, b, k, s), k=3, gradient=True),
         ),
