@@ -811,6 +811,16 @@ def _(patches, classes):
     return product(F.normalize(patches, dim=-1), F.normalize(classes, dim=-1)).sigmoid()
 
 
+@masks.misconception("These are the angles: return their cosines, which are the dot products of the two directions.")
+def _(patches, classes):
+    return product(F.normalize(patches, dim=-1), F.normalize(classes, dim=-1)).clamp(-1, 1).acos()
+
+
+@masks.misconception("The cosines are moved to 0 … 1: return them as they are, between -1 and 1.")
+def _(patches, classes):
+    return (product(F.normalize(patches, dim=-1), F.normalize(classes, dim=-1)) + 1) / 2
+
+
 @masks.misconception("These are distances: the score is the dot product of the two directions.")
 def _(patches, classes):
     return torch.cdist(F.normalize(patches, dim=-1), F.normalize(classes, dim=-1))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from vitlab.figures import BLUE, new_axes, paint
@@ -18,29 +17,31 @@ def coloured(mask: Tensor, palette: Tensor) -> Tensor:
     return torch.where(known[..., None], colours, torch.tensor(IGNORED, dtype=torch.uint8))
 
 
-def show_masks(scenes: Tensor, rows: dict[str, Tensor], palette: Tensor) -> None:
+def show_masks(scenes: Tensor, rows: dict[str, Tensor], palette: Tensor, *, beside: bool = False) -> None:
     """Draw scenes, and under each one masks of it in the colours of the classes.
 
     Args:
         scenes: (S, 3, H, W), values in [0, 1].
         rows: what made the masks -> (S, H, W), integers.
         palette: (N, 3), uint8.
+        beside: the masks stand beside their scene instead of under it, which is better for many.
     """
-    count = 1 + len(rows)
-    side = min(5 / len(scenes), 3.6 / count)  # of one picture, in inches
-    axes = new_axes(count, len(scenes), height=side * count, width=1 + side * len(scenes))
+    names = ["scene", *rows]
+    high, wide = (len(scenes), len(names)) if beside else (len(names), len(scenes))
+    side = min((6 if beside else 5) / wide, 3.6 / high)  # of one picture, in inches
+    axes = new_axes(high, wide, height=side * high + 0.3 * beside, width=side * wide + 1 * (not beside))
     for k, scene in enumerate(scenes):
-        paint(axes[k], scene)
-        for r, masks in enumerate(rows.values(), start=1):
-            axes[r * len(scenes) + k].imshow(coloured(masks[k], palette).numpy(), interpolation="nearest")
-    for ax in axes:
-        ax.set_axis_off()
-    for r, name in enumerate(("scene", *rows)):
-        _name_row(axes[r * len(scenes)], name)
-
-
-def _name_row(ax: Axes, name: str) -> None:
-    ax.text(-0.08, 0.5, name, transform=ax.transAxes, ha="right", va="center", fontsize=9)
+        for r, name in enumerate(names):
+            ax = axes[k * wide + r] if beside else axes[r * wide + k]
+            ax.set_axis_off()
+            if r == 0:
+                paint(ax, scene)
+            else:
+                ax.imshow(coloured(rows[name][k], palette).numpy(), interpolation="nearest")
+            if k == 0 and beside:
+                ax.set_title(name, fontsize=9)
+            elif k == 0:
+                ax.text(-0.08, 0.5, name, transform=ax.transAxes, ha="right", va="center", fontsize=9)
 
 
 def show_numbers(masks: dict[str, Tensor], palette: Tensor) -> None:
