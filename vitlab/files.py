@@ -44,7 +44,7 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
 def remove_draft(path: Path) -> None:
     """Remove what a process that was killed had written so far of `path`."""
     draft = _draft(path)
-    if draft.is_dir():
+    if draft.is_dir() and not draft.is_symlink():
         shutil.rmtree(draft)
     else:
         draft.unlink(missing_ok=True)

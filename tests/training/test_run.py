@@ -94,9 +94,11 @@ def test_a_finished_run_is_left_as_it_is(finished):
 
 def test_metrics_that_are_lost_are_written_again_as_they_were(finished):
     before = (finished / "metrics.json").read_text()
-    for damage in (b"{", b"[]", b'{"test_accuracy": 1}', b"\xff"):
+    whole = {"test_accuracy": 1, "seconds": 1, "recipe": {}}
+    wrong = [whole | each for each in ({"test_accuracy": float("nan")}, {"seconds": "soon"}, {"recipe": []})]
+    for damage in (b"{", b"[]", b'{"test_accuracy": 1}', b"\xff", *(json.dumps(each).encode() for each in wrong)):
         (finished / "metrics.json").write_bytes(damage)
-        with pytest.raises(TrainingError, match=r"metrics\.json (is no JSON file|holds|is not of a run)"):
+        with pytest.raises(TrainingError, match=r"metrics\.json(: | is no JSON file| holds| has no)"):
             train(TINY, finished)
     (finished / "metrics.json").unlink()
     (finished / "log.jsonl").unlink()

@@ -38,4 +38,4 @@ def publish(run: Path, folder: Path) -> None:
         save_pretrained(predictor.model.half(), draft, classes=predictor.classes)
         for source in (run / MODEL_FOLDER / PREPROCESSOR_FILE, run / METRICS_FILE):
             shutil.copyfile(source, draft / source.name)
-        (draft / CARD_FILE).write_text(text, encoding="utf-8")
+        (draft / CARD_FILE).write_text(text, encoding="utf-8", errors="replace")

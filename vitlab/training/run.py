@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean as mean_of
 from statistics import stdev
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -21,10 +21,20 @@ from vitlab.training import checkpoint, log
 from vitlab.training.evaluation import main_score
 from vitlab.training.operations import flop_of_an_image
 from vitlab.training.recipe import Recipe, TrainingError, as_content
-from vitlab.validation import read_table
+from vitlab.validation import Limits, Share, read_table, validated
 
 METRICS_FILE, CURVES_FILE, MODEL_FOLDER, LOCK_FILE = "metrics.json", "curves.png", "model", ".lock"
 FILES = (checkpoint.FILE, log.FILE, METRICS_FILE, CURVES_FILE)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is read of metrics.json later on."""
+
+    seconds: Annotated[float, Limits(ge=0)]
+    recipe: dict[str, Any]
+    test_accuracy: Share = 0.0
+    test_miou: Share = 0.0
 
 
 @contextmanager
@@ -119,10 +129,10 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise TrainingError(f"{folder} holds no finished run: there is no {METRICS_FILE}.")
     metrics = read_table(path, TrainingError)
-    try:
-        _ = main_score(metrics), metrics["seconds"], metrics["recipe"]
-    except KeyError as error:
-        raise TrainingError(f"{path} is not of a run: it has no {error}.") from error
+    told = {each.name: metrics[each.name] for each in fields(Finished) if each.name in metrics}
+    if not {"test_accuracy", "test_miou"} & told.keys():
+        raise TrainingError(f"{path} has no 'test_accuracy' and no 'test_miou'.")
+    validated(Finished, told, str(path), TrainingError)
     return metrics
 
 
