@@ -242,6 +242,19 @@ def _(predictions, labels, num_classes, ignore_index):
     return table(i, j, num_classes) // len(labels)
 
 
+@matrix.misconception("There is a matrix for each image: all images of the batch are counted in one, so add them up.")
+def _(predictions, labels, num_classes, ignore_index):
+    images = zip(predictions, labels, strict=True)
+    return torch.stack([confusion_matrix(p[None], y[None], num_classes, ignore_index) for p, y in images])
+
+
+@matrix.misconception("The last class is missing: classes are 0 … N - 1, and range(num_classes) ends there by itself.")
+def _(predictions, labels, num_classes, ignore_index):
+    i, j = counted_pixels(predictions, labels, ignore_index)
+    known = (i < num_classes - 1) & (j < num_classes - 1)
+    return table(i[known], j[known], num_classes)
+
+
 @matrix.misconception("The matrix and its transpose are added up: the label says the row, the prediction the column.")
 def _(predictions, labels, num_classes, ignore_index):
     i, j = counted_pixels(predictions, labels, ignore_index)
@@ -410,6 +423,14 @@ def _(counts):
     right, t, p = parts_of(counts)
     iou = 2 * right / (t + p)
     return iou.nanmean()
+
+
+@score.misconception(DICE)
+def _(counts):
+    n = counts.double()
+    precision = n.diagonal() / n.sum(dim=0)
+    recall = n.diagonal() / n.sum(dim=1)
+    return (2 * precision * recall / (precision + recall)).nanmean()
 
 
 @score.misconception(
