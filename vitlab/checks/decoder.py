@@ -356,6 +356,22 @@ def _(features, p):
     return logits.permute(0, 3, 1, 2)
 
 
+@taught.misconception('The bias b_1 is used for all four maps: each projection has a bias of its own, p[f"b_{i}"].')
+def _(features, p):
+    return all_mlp_decoder(features, p | {f"b_{i}": p["b_1"] for i in (2, 3, 4)})
+
+
+@taught.misconception(
+    "The maps are brought to the size of the second one: they are brought to that of the first and largest, features[0]."
+)
+def _(features, p):
+    hats = [
+        project_and_upsample(F_i, p[f"L_{i}"], p[f"b_{i}"], features[1].shape[-2:])
+        for i, F_i in enumerate(features, start=1)
+    ]
+    return _fuse_and_classify(torch.cat(hats, dim=1), p)
+
+
 # ---- fused_decoder
 
 
@@ -536,6 +552,22 @@ def _(features, p):
 @fused.misconception(NEAREST)
 def _(features, p):
     return _sum(features, p, lambda F_i, L, b, W, size: F.interpolate(_projected(F_i, L @ W, b @ W), size=size))
+
+
+@fused.misconception(
+    "The biases are multiplied from the wrong side, W_i b_i: rows of W belong to what comes in, b_i W_i."
+)
+def _(features, p):
+    return _sum(features, p, lambda F_i, L, b, W, size: project_and_upsample(F_i, L @ W, W @ b, size))
+
+
+@fused.misconception(
+    "The largest of the four maps is taken at each place: concatenating and multiplying with W adds them up."
+)
+def _(features, p):
+    size = features[0].shape[-2:]
+    maps = [project_and_upsample(F_i, L @ W, b @ W, size) for F_i, L, b, W in _each(features, p)]
+    return _classify(torch.stack(maps).amax(dim=0) + p["b"][:, None, None], p)
 
 
 EXERCISES = (project, taught, fused)
