@@ -38,6 +38,9 @@ def evaluate(
 
     Returns:
         The counts; an image's class counts like a pixel's.
+
+    Raises:
+        FloatingPointError: if a score is no finite number, of which no class follows.
     """
     matrix = ConfusionMatrix(num_classes)
     size = 1  # images of different sizes go one at a time
