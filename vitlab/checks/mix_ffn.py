@@ -260,8 +260,7 @@ def _(X, kernel, bias):
 
 
 @convolve.misconception(
-    "The border is divided by the weight that lies within the grid (or the share of neighbours that are there): just add up; "
-    "what is beyond the border counts as 0."
+    "At the border the sum is scaled up, since fewer neighbours are there: just add up; what is beyond the border counts as 0."
 )
 def _(X, kernel, bias):
     there = F.conv2d(torch.ones_like(X[:1, :, :, 0])[:, None], torch.ones_like(kernel[None, None, :, :, 0]), padding=1)
@@ -562,18 +561,15 @@ def _(X, W_1, b_1, kernel, bias, W_2, b_2):
     return F.linear(gelu(convolved), W_2, b_2)
 
 
-OF_THE_CONVOLUTION = "The convolution in the middle is not the right one. "
-
-
-def _convolved_wrongly(misconception):
-    @mix.misconception(OF_THE_CONVOLUTION + misconception.sentence)
+def _convolved_wrongly(sentence, convolution):
+    @mix.misconception("The convolution in the middle is not the right one. " + sentence)
     def mixed(X, W_1, b_1, kernel, bias, W_2, b_2):
-        convolved = misconception.function(X @ W_1 + b_1, kernel, bias)
+        convolved = convolution(X @ W_1 + b_1, kernel, bias)
         return gelu(convolved) @ W_2 + b_2
 
 
 for misconception in convolve.misconceptions:
-    _convolved_wrongly(misconception)
+    _convolved_wrongly(misconception.sentence, misconception.function)
 
 
 EXERCISES = (convolve, mix)
