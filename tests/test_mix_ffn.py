@@ -1,4 +1,4 @@
-"""Mix-FFN: the depthwise convolution against PyTorch's, that it tells tokens where they are, and every right way to write it."""
+"""Mix-FFN: the convolution against PyTorch's, that it tells tokens where they are, and every right way to write it."""
 
 import pytest
 import torch
@@ -96,7 +96,7 @@ def convolution_of_pytorch(X, kernel, bias):
 
 def convolution_token_by_token(X, kernel, bias):
     Y = bias.expand(X.shape).clone()
-    B, H, W, _ = X.shape
+    H, W = X.shape[1:3]
     for i in range(H):
         for j in range(W):
             for u in (-1, 0, 1):

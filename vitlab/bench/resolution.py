@@ -1,13 +1,13 @@
 """A model used at sizes that it was not trained at: `python -m vitlab.bench.resolution`, run in the repository's root.
 
-Small models name the digit that a token belongs to. They differ only in how a token may learn where it is: from learned
-positions, which are interpolated for another grid; not at all; from a Mix-FFN with zeros beyond the border; from a Mix-FFN
-with copies of the border, which shows a token its neighbours but hides the border.
+Small models name the digit that a token belongs to. They differ only in how a token may learn where it is: from
+learned positions, which are interpolated for another grid; not at all; from a Mix-FFN with zeros beyond the border;
+from a Mix-FFN with copies of the border, which shows a token its neighbours but hides the border.
 
-Each digit, 8 x 8 pixels, lies somewhere in a cell of 16 x 16. The models are trained on single cells, that is on grids of
-8 x 8 tokens. Then the same cells with the same digits, none of which was seen in training, are laid side by side and go
-through the model together, 1, 2, 4 and 16 at a time, so that nothing differs but the grid. About a minute on a quiet core;
-the numbers go to book/results/resolution.json.
+Each digit, 8 x 8 pixels, lies somewhere in a cell of 16 x 16. The models are trained on single cells, that is on
+grids of 8 x 8 tokens. Then the same cells with the same digits, none of which was seen in training, are laid side by
+side and go through the model together, 1, 2, 4 and 16 at a time, so that nothing differs but the grid. About a minute
+on a quiet core; the numbers go to book/results/resolution.json.
 """
 
 import math

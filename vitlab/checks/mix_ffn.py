@@ -40,7 +40,7 @@ convolve = Exercise(
             Sizes("all sizes equal", B=3, H=3, W=3, d=3, gradient=True),
         ),
     ),
-    pinned={"H": 5, "W": 7},
+    pinned={"B": 2, "H": 5, "W": 7},
 )
 
 
@@ -79,7 +79,7 @@ def _(X, kernel, bias):
     return Y_0 + Y_1 + Y_2 + bias
 
 
-def _convolved(X, kernel, bias, mode="constant"):
+def _convolved(X, kernel, bias, mode):
     """The right one, at whose border stands what `mode` of F.pad says."""
     features = F.pad(X.permute(0, 3, 1, 2), (1, 1, 1, 1), mode)  # (B, d, H+2, W+2)
     weight = kernel.permute(2, 0, 1)[:, None]  # (d, 1, 3, 3)
@@ -222,20 +222,20 @@ BORDER_LEFT_OUT = (
 
 @convolve.misconception(BORDER_LEFT_OUT.format("0"))
 def _(X, kernel, bias):
-    inside = _convolved(X, kernel, bias)[:, 1:-1, 1:-1]
+    inside = _convolved(X, kernel, bias, "constant")[:, 1:-1, 1:-1]
     return F.pad(inside, (0, 0, 1, 1, 1, 1))
 
 
 @convolve.misconception(BORDER_LEFT_OUT.format("the bias"))
 def _(X, kernel, bias):
-    inside = _convolved(X, kernel, 0 * bias)[:, 1:-1, 1:-1]
+    inside = _convolved(X, kernel, 0 * bias, "constant")[:, 1:-1, 1:-1]
     return F.pad(inside, (0, 0, 1, 1, 1, 1)) + bias
 
 
 @convolve.misconception(BORDER_LEFT_OUT.format("they went in"))
 def _(X, kernel, bias):
     Y = X.clone()
-    Y[:, 1:-1, 1:-1] = _convolved(X, kernel, bias)[:, 1:-1, 1:-1]
+    Y[:, 1:-1, 1:-1] = _convolved(X, kernel, bias, "constant")[:, 1:-1, 1:-1]
     return Y
 
 
@@ -264,7 +264,7 @@ def _(X, kernel, bias):
 )
 def _(X, kernel, bias):
     there = F.conv2d(torch.ones_like(X[:1, :, :, 0])[:, None], torch.ones_like(kernel[None, None, :, :, 0]), padding=1)
-    return _convolved(X, kernel, 0 * bias) * 9 / there[0, 0, :, :, None] + bias
+    return _convolved(X, kernel, 0 * bias, "constant") * 9 / there[0, 0, :, :, None] + bias
 
 
 DENSE = (
@@ -294,12 +294,12 @@ ONE_KERNEL = (
 
 @convolve.misconception(ONE_KERNEL.format("first feature's"))
 def _(X, kernel, bias):
-    return _convolved(X, kernel[:, :, :1].expand_as(kernel), bias)
+    return _convolved(X, kernel[:, :, :1].expand_as(kernel), bias, "constant")
 
 
 @convolve.misconception(ONE_KERNEL.format("mean"))
 def _(X, kernel, bias):
-    return _convolved(X, kernel.mean(dim=2, keepdim=True).expand_as(kernel), bias)
+    return _convolved(X, kernel.mean(dim=2, keepdim=True).expand_as(kernel), bias, "constant")
 
 
 @convolve.misconception("The bias is missing: add b_c to every token's feature c.")
@@ -328,14 +328,14 @@ def _(X, kernel, bias):
 def _(X, kernel, bias):
     kernel = kernel.clone()
     kernel[::2, ::2] = 0
-    return _convolved(X, kernel, bias)
+    return _convolved(X, kernel, bias, "constant")
 
 
 @convolve.misconception("The token itself is left out: the middle of the kernel belongs to it.")
 def _(X, kernel, bias):
     kernel = kernel.clone()
     kernel[1, 1] = 0
-    return _convolved(X, kernel, bias)
+    return _convolved(X, kernel, bias, "constant")
 
 
 @convolve.misconception(
@@ -413,7 +413,7 @@ mix = Exercise(
             gelu(depthwise_convolution(X @ W_1 + b_1, kernel, bias)) @ W_2 + b_2
         ),
     ),
-    pinned={"H": 5, "W": 7},
+    pinned={"B": 2, "H": 5, "W": 7},
 )
 
 
