@@ -4,8 +4,8 @@ Small models name the digit that a token belongs to. They differ only in how a t
 learned positions, which are interpolated for another grid; not at all; from a Mix-FFN with zeros beyond the border;
 from a Mix-FFN with copies of the border, which shows a token its neighbours but hides the border.
 
-Each digit, 8 x 8 pixels, lies somewhere in a cell of 16 x 16. The models are trained on single cells, that is on
-grids of 8 x 8 tokens. Then the same cells with the same digits, none of which was seen in training, are laid side by
+Each digit, 8 x 8 pixels, lies somewhere in a cell of 16 x 16, whole tokens from its border. The models are trained on single cells, that is on
+grids of 4 x 4 tokens. Then the same cells with the same digits, none of which was seen in training, are laid side by
 side and go through the model together, 1, 2, 4 and 16 at a time, so that nothing differs but the grid. About a minute
 on a quiet core; the numbers go to book/results/resolution.json.
 """
@@ -29,11 +29,11 @@ from vitlab.mix_ffn import MixFeedForward
 from vitlab.sra import SpatialReductionAttention
 
 RESULTS = Path("book/results/resolution.json")
-CELL, PATCH = 16, 2  # pixels
+CELL, PATCH = 16, 4  # pixels
 GRIDS = ((1, 1), (1, 2), (2, 2), (4, 4))  # cells below and beside each other that are seen at once
-D, HEADS, DEPTH, STEPS = 32, 4, 2, 400
+D, HEADS, DEPTH, STEPS = 32, 4, 2, 800
 LEARNED, NONE, ZEROS, COPIES = "learned positions", "no positions", "Mix-FFN, zeros", "Mix-FFN, copies"
-BATCH, SEEDS = 16, (0, 1, 2)
+BATCH, SEEDS = 32, (0, 1, 2)
 
 
 class WithCopies(MixFeedForward):
@@ -72,9 +72,9 @@ class Reader(nn.Module):
 
 
 def scatter(digits: Tensor, generator: Generator) -> Tensor:
-    """Each digit at a random place of its cell: (B, 1, 8, 8) -> (B, 1, 16, 16)."""
+    """Each digit at a random place of its cell, whole tokens from the border: (B, 1, 8, 8) -> (B, 1, 16, 16)."""
     cells = torch.zeros(len(digits), 1, CELL, CELL)
-    places = torch.randint(CELL - 8 + 1, (len(digits), 2), generator=generator)
+    places = PATCH * torch.randint((CELL - 8) // PATCH + 1, (len(digits), 2), generator=generator)
     for cell, digit, (y, x) in zip(cells, digits, places.tolist(), strict=True):
         cell[:, y : y + 8, x : x + 8] = digit
     return cells
@@ -82,7 +82,7 @@ def scatter(digits: Tensor, generator: Generator) -> Tensor:
 
 def inked(cells: Tensor) -> Tensor:
     """The patches that belong to a digit: (B, 1, H, W) -> (B, rows, columns)."""
-    return F.avg_pool2d(cells, PATCH)[:, 0] > 0.25
+    return F.avg_pool2d(cells, PATCH)[:, 0] > 0.1
 
 
 def laid_out(cells: Tensor, rows: int, columns: int) -> Tensor:
