@@ -4,10 +4,10 @@ Small models name the digit that a token belongs to. They differ only in how a t
 learned positions, which are interpolated for another grid; not at all; from a Mix-FFN with zeros beyond the border;
 from a Mix-FFN with copies of the border, which shows a token its neighbours but hides the border.
 
-Each digit, 8 x 8 pixels, lies somewhere in a cell of 16 x 16, whole tokens from its border. The models are trained on single cells, that is on
-grids of 4 x 4 tokens. Then the same cells with the same digits, none of which was seen in training, are laid side by
-side and go through the model together, 1, 2, 4 and 16 at a time, so that nothing differs but the grid. About a minute
-on a quiet core; the numbers go to book/results/resolution.json.
+Each digit, 8 x 8 pixels, lies somewhere in a cell of 16 x 16, whole tokens from its border. The models are trained on
+four cells at a time, that is on grids of 8 x 8 tokens; two kinds also on one cell at a time, 4 x 4 tokens. Then the same
+cells with the same digits, none of which was seen in training, go through the model 1, 4, 8 and 16 at a time, so that
+nothing differs but the grid. Some minutes on one core; the numbers go to book/results/resolution.json.
 """
 
 import math
@@ -30,10 +30,10 @@ from vitlab.sra import SpatialReductionAttention
 
 RESULTS = Path("book/results/resolution.json")
 CELL, PATCH = 16, 4  # pixels
-GRIDS = ((1, 1), (1, 2), (2, 2), (4, 4))  # cells below and beside each other that are seen at once
-D, HEADS, DEPTH, STEPS = 32, 4, 2, 800
+GRIDS = ((1, 1), (2, 2), (2, 4), (4, 4))  # cells below and beside each other that are seen at once
+D, HEADS, DEPTH, STEPS = 32, 4, 2, 500
 LEARNED, NONE, ZEROS, COPIES = "learned positions", "no positions", "Mix-FFN, zeros", "Mix-FFN, copies"
-BATCH, SEEDS = 32, (0, 1, 2)
+BATCH, SEEDS = 16, (0, 1, 2)
 
 
 class WithCopies(MixFeedForward):
@@ -46,14 +46,15 @@ class WithCopies(MixFeedForward):
 
 
 FFNS = {LEARNED: FeedForward, NONE: FeedForward, ZEROS: MixFeedForward, COPIES: WithCopies}
+TRAININGS = {(2, 2): tuple(FFNS), (1, 1): (LEARNED, ZEROS)}  # the cells of a training image -> what is trained on it
 
 
 class Reader(nn.Module):
     """Patches, pre-LN blocks on the grid, LN, a linear layer: (B, 1, H, W) -> (B, rows, columns, 10)."""
 
-    def __init__(self, kind: str):
+    def __init__(self, kind: str, grid: tuple[int, int]):
         super().__init__()
-        self.grid = (CELL // PATCH, CELL // PATCH)
+        self.grid = grid  # that it is trained on; only learned positions ask for it
         self.patches = nn.Conv2d(1, D, PATCH, stride=PATCH)
         self.blocks = nn.Sequential(
             *[EncoderBlock(D, SpatialReductionAttention(D, HEADS, 1), FFNS[kind](D, 4 * D)) for _ in range(DEPTH)]
@@ -91,56 +92,60 @@ def laid_out(cells: Tensor, rows: int, columns: int) -> Tensor:
     return grid.movedim(1, -3).movedim(1, -2).flatten(-4, -3).flatten(-2)  # (B, ..., rows·h, columns·w)
 
 
-def train(model: nn.Module, digits: Tensor, labels: Tensor, generator: Generator, steps: int) -> None:
-    """AdamW, a short warm-up, half a cosine; the loss is that of the inked tokens."""
+def of_tokens(labels: Tensor, rows: int, columns: int) -> Tensor:
+    """The digit of the cell that a token lies in: (B·rows·columns,) -> (B, rows of tokens, columns of tokens)."""
+    return laid_out(labels[:, None, None].expand(-1, CELL // PATCH, CELL // PATCH), rows, columns)
+
+
+def trained(kind: str, cells: tuple[int, int], digits: Tensor, labels: Tensor, seed: int, steps: int) -> Reader:
+    """A model after AdamW, a short warm-up, half a cosine; the loss is that of the inked tokens."""
+    torch.manual_seed(seed)
+    generator = Generator().manual_seed(seed)
+    model = Reader(kind, (cells[0] * CELL // PATCH, cells[1] * CELL // PATCH))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
     for step in range(steps):
         rate = 3e-3 * min(1, (step + 1) / 40) * (1 + math.cos(math.pi * step / steps)) / 2
         optimizer.param_groups[0]["lr"] = rate
-        chosen = torch.randint(len(digits), (BATCH,), generator=generator)
-        cells = scatter(digits[chosen], generator)
-        of_tokens = labels[chosen, None, None].expand(-1, *model.grid)  # (B, rows, columns)
-        ink = inked(cells)
-        loss = F.cross_entropy(model(cells)[ink], of_tokens[ink])
+        chosen = torch.randint(len(digits), (BATCH * math.prod(cells),), generator=generator)
+        images = laid_out(scatter(digits[chosen], generator), *cells)
+        ink = inked(images)
+        loss = F.cross_entropy(model(images)[ink], of_tokens(labels[chosen], *cells)[ink])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    return model
 
 
 @torch.no_grad()
 def accuracy(model: nn.Module, cells: Tensor, labels: Tensor, rows: int, columns: int) -> float:
-    """The share of inked tokens whose digit is named, with rows x columns cells seen at once."""
-    of_tokens = labels[:, None, None].expand(-1, *model.grid)  # (B, rows, columns)
-    images, truth = laid_out(cells, rows, columns), laid_out(of_tokens, rows, columns)
-    ink = inked(images)
-    return (model(images).argmax(dim=-1) == truth)[ink].double().mean().item()
+    """The share of inked tokens whose digit is named right, with rows x columns cells seen at once."""
+    images = laid_out(cells, rows, columns)
+    right = model(images).argmax(dim=-1) == of_tokens(labels, rows, columns)
+    return right[inked(images)].double().mean().item()
 
 
 def measure(steps: int = STEPS, seeds: tuple[int, ...] = SEEDS) -> dict[str, Any]:
-    """The accuracy of every kind of model, for every grid and seed."""
+    """What was trained on -> the kind of model -> the grid of cells -> the accuracy of every seed."""
     data = load()
-    digits, test_digits = (
-        data.train.images.float() / data.train.images.max(),
-        data.test.images.float() / data.train.images.max(),
-    )
-    found: dict[str, Any] = {kind: {f"{r} x {c}": [] for r, c in GRIDS} for kind in FFNS}
+    digits, test_digits = data.train.images / 255, data.test.images / 255
     count = len(test_digits) // 16 * 16  # whole layouts
-    cells = scatter(test_digits[:count], Generator().manual_seed(100))
-    for kind in FFNS:
-        for seed in seeds:
-            torch.manual_seed(seed)
-            model = Reader(kind)
-            train(model, digits, data.train.labels, Generator().manual_seed(seed), steps)
-            for rows, columns in GRIDS:
-                score = accuracy(model, cells, data.test.labels[:count], rows, columns)
-                found[kind][f"{rows} x {columns}"].append(score)
+    cells, labels = scatter(test_digits[:count], Generator().manual_seed(100)), data.test.labels[:count]
+    found: dict[str, Any] = {}
+    for on, kinds in TRAININGS.items():
+        of_training = found[f"{on[0]} x {on[1]}"] = {}
+        for kind in kinds:
+            models = [trained(kind, on, digits, data.train.labels, seed, steps) for seed in seeds]
+            of_training[kind] = {
+                f"{rows} x {columns}": [accuracy(model, cells, labels, rows, columns) for model in models]
+                for rows, columns in GRIDS
+            }
     return {"accuracy": found, "test_digits": count, "steps": steps, "seeds": list(seeds)}
 
 
 def main() -> None:
     start = time.process_time()
     found = measure()
-    found |= {"cell": CELL, "patch_size": PATCH, "data": "digits", "d": D, "depth": DEPTH}
+    found |= {"cell": CELL, "patch_size": PATCH, "batch": BATCH, "d": D, "depth": DEPTH, "data": "digits"}
     write_json(RESULTS, found | {"processor_seconds": time.process_time() - start, "where": provenance()})
 
 
