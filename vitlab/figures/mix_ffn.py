@@ -8,24 +8,23 @@ from torch import Tensor
 from vitlab.figures import BLUE, GREEN, ORANGE, PINK, new_axes
 
 
-def show_numbers(maps: dict[str, Tensor], *, token: tuple[int, int] | None = None, frame: int = 0) -> None:
-    """Draw small grids with their numbers, all on one scale that begins at 0.
+def show_numbers(maps: dict[str, Tensor], *, token: tuple[int, int] | None = None) -> None:
+    """Draw small grids with their numbers, all on one scale; white is 0, blue positive, red negative.
 
     Args:
         maps: title -> (H, W).
         token: its row and column, framed in orange.
-        frame: how many rows and columns around the token are framed with it.
     """
     axes = new_axes(1, len(maps), height=2.3)
-    largest = max(float(values.max()) for values in maps.values())
+    largest = 1.6 * max(float(values.abs().max()) for values in maps.values())
     for ax, (title, values) in zip(axes, maps.items(), strict=True):
-        ax.imshow(values, cmap="Blues", vmin=0, vmax=1.6 * largest)
+        ax.imshow(values, cmap="RdBu", vmin=-largest, vmax=largest)
         for i, row in enumerate(values.tolist()):
             for j, value in enumerate(row):
-                ax.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=9)
+                ax.text(j, i, f"{value:.3g}".replace("-", "−"), ha="center", va="center", fontsize=9)
         if token:
-            corner, side = (token[1] - frame - 0.5, token[0] - frame - 0.5), 2 * frame + 1
-            ax.add_patch(Rectangle(corner, side, side, fill=False, ec=ORANGE, lw=2, clip_on=False))
+            corner = (token[1] - 0.5, token[0] - 0.5)
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec=ORANGE, lw=2, clip_on=False))
         ax.set_title(title, fontsize=10)
         ax.set_axis_off()
 
@@ -43,31 +42,29 @@ def show_rings(different: dict[str, Tensor]) -> None:
             for j in range(W):
                 colour = ORANGE if tokens[i, j] else "white"
                 ax.add_patch(Rectangle((j, i), 1, 1, facecolor=colour, edgecolor="grey", linewidth=0.5))
-        ax.set_xlim(0, W)
-        ax.set_ylim(H, 0)
+        ax.set_xlim(-0.1, W + 0.1)
+        ax.set_ylim(H + 0.1, -0.1)
         ax.set_aspect("equal")
         ax.set_title(title, fontsize=10)
         ax.set_axis_off()
 
 
-def show_places(places: dict[str, Tensor]) -> None:
-    """Draw where a probe believes the tokens of a grid to be, neighbours joined by lines, beside the true grid's frame.
+def show_read(curves: dict[str, Tensor]) -> None:
+    """Draw in which column a probe believes the tokens of each column to be, beside the truth.
 
     Args:
-        places: title -> (H, W, 2), row and column, in -1 ... 1.
+        curves: name -> (W,), the column that is read, in 1 ... W.
     """
-    axes = new_axes(1, len(places), height=2.1, sharex=True, sharey=True)
-    for ax, (title, grid) in zip(axes, places.items(), strict=True):
-        ax.add_patch(Rectangle((-1, -1), 2, 2, fill=False, ec="grey", lw=0.6, ls=":"))
-        for lines in (grid, grid.transpose(0, 1)):  # (lines, tokens of the line, 2)
-            for line in lines:
-                ax.plot(line[:, 1], line[:, 0], color=BLUE, linewidth=0.8)
-        ax.scatter(grid[0, 0, 1], grid[0, 0, 0], s=22, color=ORANGE, zorder=3)  # the token in the corner
-        ax.set_xlim(-1.15, 1.15)
-        ax.set_ylim(1.15, -1.15)
-        ax.set_aspect("equal")
-        ax.set_title(title, fontsize=9)
-        ax.set_axis_off()
+    (ax,) = new_axes(height=3)
+    styles = zip((ORANGE, ORANGE, ORANGE, GREEN), (":", "--", "-", "-"), strict=True)
+    for (name, read), (colour, style) in zip(curves.items(), styles, strict=False):
+        columns = range(1, len(read) + 1)
+        ax.plot(columns, read, style, marker=".", color=colour, label=name)
+    ax.plot(columns, columns, color="black", linewidth=0.6, label="the truth")
+    ax.set_xlabel("column of the token", fontsize=10)
+    ax.set_ylabel("column that is read", fontsize=10)
+    ax.legend(fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def show_scores(scores: dict[str, Sequence[Sequence[float]]], ticks: Sequence[str], *, x: str, y: str) -> None:
