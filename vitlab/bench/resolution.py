@@ -5,9 +5,9 @@ learned positions, which are interpolated for another grid; not at all; from a M
 from a Mix-FFN with copies of the border, which shows a token its neighbours but hides the border.
 
 Each digit, 8 x 8 pixels, lies somewhere in a cell of 16 x 16, whole tokens from its border. The models are trained on
-four cells at a time, that is on grids of 8 x 8 tokens; two kinds also on one cell at a time, 4 x 4 tokens. Then the same
-cells with the same digits, none of which was seen in training, go through the model 1, 4, 8 and 16 at a time, so that
-nothing differs but the grid. Some minutes on one core; the numbers go to book/results/resolution.json.
+four cells at a time, that is on grids of 8 x 8 tokens; two kinds also on one cell at a time, 4 x 4 tokens. Then the
+same cells with the same digits, none of which was seen in training, go through the model 1, 4, 8 and 16 at a time, so
+that nothing differs but the grid. Some minutes on one core; the numbers go to book/results/resolution.json.
 """
 
 import math
