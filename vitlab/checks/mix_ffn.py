@@ -375,6 +375,113 @@ def _(X, kernel, bias):
     return (sum(shifted) + bias).unflatten(1, (H, W))
 
 
+@convolve.misconception("Beyond the border stands 1: neighbours beyond it are 0.")
+def _(X, kernel, bias):
+    padded = F.pad(X, (0, 0, 1, 1, 1, 1), value=1.0)
+    windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)
+    return torch.einsum("bijcuv,uvc->bijc", windows, kernel) + bias
+
+
+ONE_SIDE_PADDED = "Zeros stand beyond the {} only: the border needs a ring all around, padding=1 in both directions."
+
+
+@convolve.misconception(ONE_SIDE_PADDED.format("first and last row"))
+def _(X, kernel, bias):
+    padded = F.pad(X, (0, 0, 0, 0, 1, 1))
+    windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)
+    return torch.einsum("bijcuv,uvc->bijc", windows, kernel) + bias
+
+
+@convolve.misconception(ONE_SIDE_PADDED.format("first and last column"))
+def _(X, kernel, bias):
+    padded = F.pad(X, (0, 0, 1, 1, 0, 0))
+    windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)
+    return torch.einsum("bijcuv,uvc->bijc", windows, kernel) + bias
+
+
+@convolve.misconception("The neighbours are two rows or columns away (dilation): they are the next ones.")
+def _(X, kernel, bias):
+    channels_first = X.permute(0, 3, 1, 2)
+    weight = kernel.permute(2, 0, 1).unsqueeze(1)
+    return F.conv2d(channels_first, weight, bias, padding=2, dilation=2, groups=X.shape[3]).permute(0, 2, 3, 1)
+
+
+@convolve.misconception("Only every second row and column is computed (stride 2): every token gets a result.")
+def _(X, kernel, bias):
+    channels_first = X.permute(0, 3, 1, 2)
+    weight = kernel.permute(2, 0, 1).unsqueeze(1)
+    return F.conv2d(channels_first, weight, bias, padding=1, stride=2, groups=X.shape[3]).permute(0, 2, 3, 1)
+
+
+NOT_ALL_WEIGHTS = "{} of the kernel are left out: u and v go from 0 to 2, which range(3) gives."
+
+
+@convolve.misconception(NOT_ALL_WEIGHTS.format("The last row and the last column"))
+def _(X, kernel, bias):
+    kernel = kernel.clone()
+    kernel[2] = 0
+    kernel[:, 2] = 0
+    return _convolved(X, kernel, bias, "constant")
+
+
+@convolve.misconception(NOT_ALL_WEIGHTS.format("The first row and the first column"))
+def _(X, kernel, bias):
+    kernel = kernel.clone()
+    kernel[0] = 0
+    kernel[:, 0] = 0
+    return _convolved(X, kernel, bias, "constant")
+
+
+@convolve.misconception("Only the neighbours in the same row count: those above and below do, too.")
+def _(X, kernel, bias):
+    kernel = kernel.clone()
+    kernel[::2] = 0
+    return _convolved(X, kernel, bias, "constant")
+
+
+@convolve.misconception("Only the neighbours in the same column count: those to the left and right do, too.")
+def _(X, kernel, bias):
+    kernel = kernel.clone()
+    kernel[:, ::2] = 0
+    return _convolved(X, kernel, bias, "constant")
+
+
+@convolve.misconception("No neighbour counts: only the middle of the kernel is used.")
+def _(X, kernel, bias):
+    return X * kernel[1, 1] + bias
+
+
+@convolve.misconception(
+    "The kernel is added up first and multiplies the token itself: each weight belongs to one neighbour."
+)
+def _(X, kernel, bias):
+    return X * kernel.sum(dim=(0, 1)) + bias
+
+
+NORMALIZED = "The kernel is made to sum to 1: its weights are used as they are."
+
+
+@convolve.misconception(NORMALIZED)
+def _(X, kernel, bias):
+    weight = kernel.flatten(0, 1).softmax(dim=0).unflatten(0, (3, 3))
+    return _convolved(X, weight, bias, "constant")
+
+
+@convolve.misconception(NORMALIZED)
+def _(X, kernel, bias):
+    weight = kernel / kernel.sum(dim=(0, 1))
+    return _convolved(X, weight, bias, "constant")
+
+
+@convolve.misconception(
+    "The tokens are laid out on a grid of W rows and H columns, so that they get other neighbours: keep (B, H, W, d)."
+)
+def _(X, kernel, bias):
+    B, H, W, d = X.shape
+    turned = X.reshape(B, W, H, d)
+    return _convolved(turned, kernel, bias, "constant").reshape(B, H, W, d)
+
+
 # ---- mix_ffn
 
 mix = Exercise(
@@ -489,6 +596,13 @@ def _(X, W_1, b_1, kernel, bias, W_2, b_2):
     expanded = X @ W_1 + b_1
     convolved = depthwise_convolution(expanded, kernel, bias)
     return F.silu(convolved) @ W_2 + b_2
+
+
+@mix.misconception("The argument of erf in GELU is not divided by √2: take vitlab's gelu, or F.gelu.")
+def _(X, W_1, b_1, kernel, bias, W_2, b_2):
+    expanded = X @ W_1 + b_1
+    convolved = depthwise_convolution(expanded, kernel, bias)
+    return (convolved * (1 + torch.erf(convolved)) / 2) @ W_2 + b_2
 
 
 @mix.misconception(
