@@ -6,6 +6,7 @@ from support.parity import assert_forms_agree, numbers_kept, perturb
 from torch.nn import functional as F
 
 from vitlab import checks
+from vitlab.bench import resolution
 from vitlab.encoder import EncoderBlock
 from vitlab.fast.upsampling import NUMBERS_AT_A_TIME
 from vitlab.ffn import gelu
@@ -50,6 +51,33 @@ def test_one_ring_of_equal_tokens_learns_where_it_is_in_each_block(depth):
     tokens = Z.flatten(0, 2)  # (n, d)
     alike = (tokens[:, None] - tokens).abs().amax(dim=-1) < 1e-9
     assert len(alike.unique(dim=0)) == min(2 * depth + 1, H) * min(2 * depth + 1, W)
+
+
+def test_with_copies_beyond_the_border_equal_tokens_stay_equal():
+    ffn = perturb(resolution.WithCopies(4, 8)).double()
+    Z = ffn(ffn(torch.ones(1, 5, 6, 4, dtype=torch.float64)))
+    torch.testing.assert_close(Z, Z[:, :1, :1].expand_as(Z))
+
+
+def test_cells_are_laid_below_and_beside_each_other():
+    cells = torch.arange(16).reshape(4, 1, 2, 2)
+    side_by_side = [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    assert resolution.laid_out(cells, 2, 2).tolist() == [[side_by_side]]
+    assert resolution.of_tokens(torch.tensor([7, 3]), 2, 1)[0, :, 0].tolist() == [7] * 4 + [3] * 4
+
+
+@torch.no_grad()
+def test_only_learned_positions_ask_which_grid_a_model_was_trained_on():
+    torch.manual_seed(0)
+    images = torch.rand(1, 1, 16, 32)
+    for kind, differs in ((resolution.LEARNED, True), (resolution.NONE, False), (resolution.ZEROS, False)):
+        torch.manual_seed(0)
+        model = resolution.Reader(kind, (4, 8))
+        before = model(images)
+        if differs:
+            model.positions.data = model.positions[:17].clone()
+        model.grid = (4, 4)
+        assert torch.equal(model(images), before) != differs
 
 
 def test_the_two_forms_agree_in_value_and_gradient():
