@@ -35,7 +35,7 @@ def show_rings(different: dict[str, Tensor]) -> None:
     Args:
         different: title -> (H, W), booleans.
     """
-    axes = new_axes(1, len(different), height=1.9)
+    axes = new_axes(1, len(different), height=1.6)
     for ax, (title, tokens) in zip(axes, different.items(), strict=True):
         H, W = tokens.shape
         for i in range(H):
