@@ -302,7 +302,10 @@ def _(X, kernel, bias):
     return _convolved(X, kernel.mean(dim=2, keepdim=True).expand_as(kernel), bias, "constant")
 
 
-@convolve.misconception("The bias is missing: add b_c to every token's feature c.")
+NO_BIAS = "The bias is missing: add b_c to every token's feature c."
+
+
+@convolve.misconception(NO_BIAS)
 def _(X, kernel, bias):
     padded = F.pad(X, (0, 0, 1, 1, 1, 1))
     windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)
@@ -338,9 +341,10 @@ def _(X, kernel, bias):
     return _convolved(X, kernel, bias, "constant")
 
 
-@convolve.misconception(
-    "The token itself is added once more (a residual connection): that is not the convolution's work."
-)
+ITSELF = "The token itself is added once more (a residual connection): that is not the convolution's work."
+
+
+@convolve.misconception(ITSELF)
 def _(X, kernel, bias):
     padded = F.pad(X, (0, 0, 1, 1, 1, 1))
     windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)
@@ -683,7 +687,8 @@ def _convolved_wrongly(sentence, convolution):
 
 
 for misconception in convolve.misconceptions:
-    _convolved_wrongly(misconception.sentence, misconception.function)
+    if misconception.sentence not in (NO_BIAS, ITSELF):  # those have words of their own above
+        _convolved_wrongly(misconception.sentence, misconception.function)
 
 
 EXERCISES = (convolve, mix)
