@@ -93,7 +93,7 @@ def train_shapes(images: Tensor, masks: Tensor, test_images: Tensor) -> Tensor:
 
     Source: lecture, "Training".
     """
-    steps, warmup_steps, peak, batch_size = 400, 20, 3e-3, 16
+    steps, warmup_steps, peak, batch_size = 600, 30, 3e-3, 16
     mean, deviation = images.mean(), images.std()
     stages = {"sr_ratios": (4, 2, 1), "kernel_sizes": (5, 3, 3), "strides": (2, 2, 2)}
     encoder = MiTConfig(d=(24, 48, 96), depths=(1, 1, 1), num_heads=(1, 2, 4), num_classes=0, **stages)

@@ -547,7 +547,7 @@ training = TrainingExercise(
     task=draw_shapes,
     measure="mIoU",
     score=miou,
-    levels=(Level(0.2, 1), Level(0.3, 1), Level(0.4, 2)),
+    levels=(Level(0.18, 1), Level(0.25, 1), Level(0.33, 2)),
     seconds=180,
     low_score=(
         "A low score usually means too few steps, a learning rate far from 0.003, or an optimizer that never steps. Print "
