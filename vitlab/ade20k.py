@@ -27,9 +27,8 @@ def shift_labels(labels: Tensor) -> Tensor:
 
     Source: Zhou et al.; Xie et al., section 4.1.
     """
-    ignored = (labels == 0) | (labels == 255)
     classes = labels - 1  # in uint8, 0 - 1 is 255
-    return torch.where(ignored, 255, classes)
+    return torch.where(labels == 255, 255, classes)
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:

@@ -223,15 +223,6 @@ def _(logits, labels, ignore_index):
     return F.cross_entropy(scores, classes)
 
 
-@loss.formulation
-def _(logits, labels, ignore_index):
-    upsampled = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
-    log_p = upsampled.log_softmax(dim=1)
-    losses = F.nll_loss(log_p, labels.long(), ignore_index=ignore_index, reduction="none")  # 0 where ignored
-    counted = labels != ignore_index
-    return losses.sum() / counted.sum()
-
-
 def _up(logits: Tensor, labels: Tensor) -> Tensor:
     return upsample(logits, tuple(labels.shape[-2:]))
 

@@ -59,7 +59,10 @@ class Notation:
                 return f"{left} {right}"
             if isinstance(node.op, ast.Pow):
                 return {"2": f"{left}²", "0.5": f"√{left}"}.get(right, f"{left}^{right}")
-            signs = {ast.Add: "+", ast.Sub: "-", ast.Mult: "·", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "mod"}
+            signs = {
+                ast.Add: "+", ast.Sub: "-", ast.Mult: "·", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "mod",
+                ast.BitOr: "|", ast.BitAnd: "&", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>",
+            }  # fmt: skip
             return f"{left} {signs[type(node.op)]} {right}"
         if isinstance(node, ast.Call):
             return self._call(node)
