@@ -70,7 +70,7 @@ def _(labels):
     table = torch.arange(256) - 1  # the new number of every old one
     table = torch.where(table < 0, 255, table)
     table = torch.where(torch.arange(256) == 255, 255, table)
-    return table[labels.long()]
+    return table[labels.long()].to(torch.uint8)
 
 
 STAYS = "255 becomes 254, a class that does not exist: what is ignored already stays 255."
