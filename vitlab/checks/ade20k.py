@@ -130,25 +130,25 @@ def _(labels):
 
 @shifted.misconception("The shift goes the wrong way: 1 becomes 0, so 1 is subtracted.")
 def _(labels):
-    ignored = (labels == 0) | (labels == 255)
+    ignored = torch.logical_or(labels == 0, labels == 255)
     return torch.where(ignored, 255, labels + 1)
 
 
 @shifted.misconception("What is ignored becomes class 0: 255 stays 255, as what is no class becomes 255.")
 def _(labels):
     classes = labels.long() - 1
-    return torch.where((labels == 0) | (labels == 255), 0, classes)
+    return torch.where(torch.logical_or(labels == 0, labels == 255), 0, classes)
 
 
 @shifted.misconception("150 is ignored, too: it is the last class, and becomes 149.")
 def _(labels):
-    ignored = (labels == 0) | (labels >= 150)
+    ignored = torch.logical_or(labels == 0, labels >= 150)
     return torch.where(ignored, 255, labels - 1)
 
 
 @shifted.misconception("1 is ignored, too: it is the first class, and becomes 0.")
 def _(labels):
-    ignored = (labels <= 1) | (labels == 255)
+    ignored = torch.logical_or(labels <= 1, labels == 255)
     return torch.where(ignored, 255, labels - 1)
 
 

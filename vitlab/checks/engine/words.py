@@ -59,10 +59,7 @@ class Notation:
                 return f"{left} {right}"
             if isinstance(node.op, ast.Pow):
                 return {"2": f"{left}²", "0.5": f"√{left}"}.get(right, f"{left}^{right}")
-            signs = {
-                ast.Add: "+", ast.Sub: "-", ast.Mult: "·", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "mod",
-                ast.BitOr: "|", ast.BitAnd: "&", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>",
-            }  # fmt: skip
+            signs = {ast.Add: "+", ast.Sub: "-", ast.Mult: "·", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "mod"}
             return f"{left} {signs[type(node.op)]} {right}"
         if isinstance(node, ast.Call):
             return self._call(node)
