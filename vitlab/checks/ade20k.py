@@ -409,13 +409,6 @@ rate = Exercise(
 
 @rate.formulation
 def _(step, steps, warmup_steps, peak):
-    rising = peak * (step + 1) / max(warmup_steps, 1)
-    falling = peak * (steps - step) / (steps - warmup_steps)
-    return rising if step < warmup_steps else falling
-
-
-@rate.formulation
-def _(step, steps, warmup_steps, peak):
     share = (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) / (steps - warmup_steps)
     factor = share if step < warmup_steps else 1 - t
