@@ -20,6 +20,7 @@ matplotlib.use("Agg")
 
 ROOT = Path(__file__).parents[1]
 PART_ONE = ("embeddings", "attention", "layer_norm", "ffn", "encoder", "vit")
+PIXELS = ("layer_norm", "segmentation", "overlap_embeddings", "sra", "mix_ffn", "decoder")
 
 GELU = """
 def gelu(x):
@@ -96,6 +97,22 @@ def test_right_functions_reach_milestone_1(monkeypatch):
     assert "✗" not in printed["functions"]
     assert "The milestone is reached" in printed["verdict"]
     assert "vitlab's" not in printed["calls"] and "by your function" in printed["count"]
+
+
+def test_blank_stubs_fail_milestone_2(monkeypatch):
+    printed = dict(outputs("exercises", "milestone_2", monkeypatch))
+    names = [exercise.name for topic in PIXELS for exercise in exercises(topic)]
+    assert f"0 of {len(names)} functions are yours and right." in printed["functions"]
+    assert "The milestone is not reached yet" in printed["verdict"]
+    assert all(f"`{name}`" in printed["verdict"] for name in names)
+    assert "yours" not in printed["calls"]
+
+
+def test_right_functions_reach_milestone_2(monkeypatch):
+    printed = dict(outputs("solutions", "milestone_2", monkeypatch))
+    assert "✗" not in printed["functions"]
+    assert "The milestone is reached" in printed["verdict"]
+    assert "vitlab's" not in printed["calls"]
 
 
 # ---- what is taken from a notebook

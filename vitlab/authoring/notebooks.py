@@ -52,7 +52,7 @@ nothing else. There is nothing to write. [Open the milestone in Colab]({colab}),
 beside your exercises.
 """
 
-MILESTONES = {"vit": "milestone_1"}  # the last topic that each one is built on
+MILESTONES = {"vit": "milestone_1", "decoder": "milestone_2"}  # the last topic that each one is built on
 
 
 def notebooks() -> list[Path]:
