@@ -79,7 +79,7 @@ REACHABLE = """
 # Text outside of code in which a formula's source can be read: it was not typeset.
 RAW_FORMULAS = r"""
 () => {
-  const article = document.querySelector("article").cloneNode(true);
+  const article = document.querySelector("article, .bd-search-container").cloneNode(true);
   article.querySelectorAll("pre, code, script, style").forEach((element) => element.remove());
   return article.textContent.match(/\$[^$]*\$|\\\(|\\\[|\\(frac|mathbb|begin)\b/g) ?? [];
 }
@@ -162,7 +162,7 @@ def show(page, scheme="light", viewport=WIDE):
 
 
 def test_page_is_whole(page):
-    assert page.locator("article h1, .bd-article h1, main h1").count() == 1
+    assert page.locator("article h1, .bd-search-container h1").count() == 1
     assert page.locator(".math:not(:has(mjx-container))").count() == 0
     assert page.locator("mjx-merror").count() == 0
     assert page.evaluate(RAW_FORMULAS) == []
