@@ -145,6 +145,7 @@ def _train(recipe: Recipe, folder: Path, accelerator: Accelerator, checkpoint_se
                 report = {"step": done, "loss": check_finite(torch.stack(losses).mean(), recipe, done).item()}
                 losses.clear()
                 if done % recipe.evaluate_every == 0 or done == recipe.steps:
+                    check_finite(nn.utils.parameters_to_vector(model.parameters()), recipe, done)
                     matrix = evaluate(average, dataset.test, len(dataset.classes), prepare, part=(rank, processes))
                     matrix.counts = accelerator.reduce(matrix.counts.to(device), "sum").cpu()
                     report |= scores(matrix, dataset)

@@ -93,7 +93,9 @@ def _encode(value: list) -> bytes:
         if isinstance(value, Tensor):
             if str(value.dtype) not in DTYPES:
                 raise ValueError(f"tensors of {value.dtype} cannot be sent; send one of {', '.join(DTYPES)}.")
-            numbers.append(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            # a copy: of one number alone, contiguous() keeps the step to the next, and no bytes can be seen through it
+            dense = value.detach().clone(memory_format=torch.contiguous_format)
+            numbers.append(dense.reshape(-1).view(torch.uint8).numpy().tobytes())
             return {"tensor": [str(value.dtype), list(value.shape)]}
         if isinstance(value, dict):
             return {"dict": [[key, plain(item)] for key, item in value.items()]}
