@@ -197,3 +197,8 @@ def background(images, masks, test_images):
 def test_a_training_is_paid_by_what_it_has_learned(function, points):
     result = judge_training(training, LocalCandidate({"train_shapes": function}), seed=1)
     assert result.points == points, result.sentences
+
+
+def test_labels_that_are_no_bytes_any_more_are_refused():
+    result = judge(EXERCISES[0], LocalCandidate({"shift_labels": lambda labels: shift_labels(labels).long()}), 0)
+    assert result.points == 0 and "returns torch.int64 for inputs of torch.uint8" in result.sentences[0]
