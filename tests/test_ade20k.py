@@ -76,7 +76,7 @@ def shifted_in_place_of_a_copy(labels):
 def shifted_in_int64(labels):
     wide = labels.long() - 1
     wide[(wide < 0) | (wide == 254)] = 255
-    return wide
+    return (wide).to(torch.uint8)
 
 
 def shifted_with_numpy(labels):

@@ -65,7 +65,7 @@ ROOM = """
 CUT_IN_A_LINE = """
 (formulas) => formulas.filter((formula) => {
   const [right, room] = [formula, formula.parentElement].map((e) => e.getBoundingClientRect().right);
-  return right > Math.min(room + 1, 390) || getComputedStyle(formula).overflowX !== "visible";
+  return right > Math.min(room + 1, innerWidth) || getComputedStyle(formula).overflowX !== "visible";
 }).map((formula) => formula.innerText)
 """
 

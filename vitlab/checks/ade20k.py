@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from vitlab.ade20k import poly_learning_rate, segmentation_loss, shift_labels, train_shapes
+from vitlab.checks.cifar import of_schedule
 from vitlab.checks.engine.exercise import Exercise, Part, Sizes
 from vitlab.checks.engine.training import Level, Task, TrainingExercise, mean_iou, moved_and_lit, renumbered
 from vitlab.data import shapes
@@ -377,34 +378,7 @@ def _(logits, labels, ignore_index):
 
 # ---- poly_learning_rate
 
-rate = Exercise(
-    poly_learning_rate,
-    takes={"step": "step", "steps": "steps", "warmup_steps": "warmup_steps", "peak": (0.1, 0.9)},
-    where={"steps": "warmup_steps+rest"},
-    returns="",
-    parts=(
-        Part(
-            "the warm-up",
-            1,
-            Sizes("the first step", step=0),
-            Sizes("within", step=3, warmup_steps="large"),
-            Sizes("the last step of the warm-up", step=4, warmup_steps=5),
-            Sizes("a warm-up of one step", step=0, warmup_steps=1),
-            Sizes("as in SegFormer's paper", step=749, warmup_steps=1500, rest=158_500),
-        ),
-        Part(
-            "the way down, and no warm-up",
-            1,
-            Sizes("the first step after the warm-up", step="warmup_steps"),
-            Sizes("the middle", step=10, warmup_steps=4, rest=12),
-            Sizes("on the way down", step="large", rest=29),
-            Sizes("the last step", step=28, warmup_steps=7, rest=22),
-            Sizes("no warm-up", step=0, warmup_steps=0),
-            Sizes("no warm-up, on the way down", warmup_steps=0, rest="large"),
-            Sizes("as in SegFormer's paper", step=120_000, warmup_steps=1500, rest=158_500),
-        ),
-    ),
-)
+rate = of_schedule(poly_learning_rate, "the way down", "as in SegFormer's paper", 1500, 158_500, 749, 120_000)
 
 
 @rate.formulation

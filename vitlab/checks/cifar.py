@@ -1,6 +1,7 @@
 """Checks of the exercise `cifar`: the loss, the learning rate, mixed images and targets, and a training on digits."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
@@ -283,34 +284,48 @@ def _(logits, labels, smoothing):
 
 # ---- learning_rate
 
-rate = Exercise(
-    learning_rate,
-    takes={"step": "step", "steps": "steps", "warmup_steps": "warmup_steps", "peak": (0.1, 0.9)},
-    where={"steps": "warmup_steps+rest"},
-    returns="",
-    parts=(
-        Part(
-            "the warm-up",
-            1,
-            Sizes("the first step", step=0),
-            Sizes("within", step=3, warmup_steps="large"),
-            Sizes("the last step of the warm-up", step=4, warmup_steps=5),
-            Sizes("a warm-up of one step", step=0, warmup_steps=1),
-            Sizes("many steps", step=499, warmup_steps=1000, rest=19_000),
+
+def of_schedule(
+    reference: Callable, way_down: str, example: str, warmup_steps: int, rest: int, *steps: int
+) -> Exercise:
+    """The exercise of a learning rate that rises in a line and then falls, whatever the line of its fall.
+
+    Args:
+        way_down: in a title, how it falls.
+        example: words for a training of so many `warmup_steps` and `rest`, with one step to look at in each.
+    """
+    rising, falling = (Sizes(example, step=step, warmup_steps=warmup_steps, rest=rest) for step in steps)
+    return Exercise(
+        reference,
+        takes={"step": "step", "steps": "steps", "warmup_steps": "warmup_steps", "peak": (0.1, 0.9)},
+        where={"steps": "warmup_steps+rest"},
+        returns="",
+        parts=(
+            Part(
+                "the warm-up",
+                1,
+                Sizes("the first step", step=0),
+                Sizes("within", step=3, warmup_steps="large"),
+                Sizes("the last step of the warm-up", step=4, warmup_steps=5),
+                Sizes("a warm-up of one step", step=0, warmup_steps=1),
+                rising,
+            ),
+            Part(
+                f"{way_down}, and no warm-up",
+                1,
+                Sizes("the first step after the warm-up", step="warmup_steps"),
+                Sizes("the middle", step=10, warmup_steps=4, rest=12),
+                Sizes("on the way down", step="large", rest=29),
+                Sizes("the last step", step=28, warmup_steps=7, rest=22),
+                Sizes("no warm-up", step=0, warmup_steps=0),
+                Sizes("no warm-up, on the way down", warmup_steps=0, rest="large"),
+                falling,
+            ),
         ),
-        Part(
-            "the cosine, and no warm-up",
-            1,
-            Sizes("the first step after the warm-up", step="warmup_steps"),
-            Sizes("the middle", step=10, warmup_steps=4, rest=12),
-            Sizes("on the way down", step="large", rest=29),
-            Sizes("the last step", step=28, warmup_steps=7, rest=22),
-            Sizes("no warm-up", step=0, warmup_steps=0),
-            Sizes("no warm-up, on the way down", warmup_steps=0, rest="large"),
-            Sizes("many steps", step=15_000, warmup_steps=1000, rest=19_000),
-        ),
-    ),
-)
+    )
+
+
+rate = of_schedule(learning_rate, "the cosine", "many steps", 1000, 19_000, 499, 15_000)
 
 
 @rate.formulation

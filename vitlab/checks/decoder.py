@@ -161,6 +161,12 @@ TAKES = {
 }
 ALL_ALIKE = {"C_1": "C", "C_2": "C", "C_3": "C", "C_4": "C", "N": "C"}
 PINNED = {"B": 2, "H_1": 6, "W_1": 9}  # 6, 3, 2, 1 rows and 9, 5, 3, 2 columns
+EXACT = Part(
+    "float64, gradients",
+    1,
+    Sizes(gradient=True),
+    Sizes("all maps of C channels, C classes", **ALL_ALIKE, gradient=True),
+)
 
 
 def _hats(features: list[Tensor], p: dict[str, Tensor]) -> list[Tensor]:
@@ -203,12 +209,7 @@ taught = Exercise(
             Sizes("a large pyramid", H_1="large", W_1="large"),
             Sizes("a square pyramid", B=4, H_1=8, W_1=8),
         ),
-        Part(
-            "float64, gradients",
-            1,
-            Sizes(gradient=True),
-            Sizes("all maps of C channels, C classes", **ALL_ALIKE, gradient=True),
-        ),
+        EXACT,
     ),
     pinned=PINNED,
 )
@@ -409,12 +410,7 @@ fused = Exercise(
             Sizes("one wide image", B=1, C="large", H_1=9, W_1=14, largest=_widest),
             Sizes("wide", B=4, C="large", H_1=13, W_1=15, largest=_widest),
         ),
-        Part(
-            "float64, gradients",
-            1,
-            Sizes(gradient=True),
-            Sizes("all maps of C channels, C classes", **ALL_ALIKE, gradient=True),
-        ),
+        EXACT,
     ),
     pinned=PINNED,
 )

@@ -6,7 +6,7 @@ Figures are white and at most six inches wide, so that their letters stay legibl
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO, StringIO
 
@@ -70,6 +70,14 @@ def paint(ax: Axes, image: Tensor) -> None:
     """Draw one image (C, H, W) with values in [0, 1] on the axes, without ticks."""
     ax.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1)  # (H, W, C)
     ax.set_axis_off()
+
+
+def write_numbers(ax: Axes, numbers: Tensor, words: Callable[[float], str], *, dark: float, fontsize: int = 9) -> None:
+    """Write each number of a map (rows, columns) in its place, in white where it lies beyond ±dark."""
+    for y, row in enumerate(numbers.tolist()):
+        for x, value in enumerate(row):
+            colour = "white" if abs(value) > dark else "black"
+            ax.text(x, y, words(value), ha="center", va="center", fontsize=fontsize, color=colour)
 
 
 def frame(ax: Axes, row: int, column: int, side: float, start: float = 0) -> None:

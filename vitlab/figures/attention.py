@@ -5,7 +5,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from vitlab.figures import BLUE, ORANGE, frame, new_axes, paint
+from vitlab.figures import BLUE, ORANGE, frame, new_axes, paint, write_numbers
 
 
 def show_places(image: Tensor, patch_size: int, places: dict[str, tuple[int, int]]) -> None:
@@ -44,9 +44,7 @@ def show_matrices(
     largest = max(matrix.abs().max() for matrix in matrices.values())
     for ax, (title, matrix) in zip(axes, matrices.items(), strict=True):
         ax.imshow(matrix.numpy(), cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto")
-        for y, x in torch.cartesian_prod(*map(torch.arange, matrix.shape)):
-            colour = "white" if matrix[y, x].abs() > 0.6 * largest else "black"
-            ax.text(x, y, f"{matrix[y, x]:.2f}", ha="center", va="center", fontsize=9, color=colour)
+        write_numbers(ax, matrix, "{:.2f}".format, dark=0.6 * largest)
         names = (columns or {}).get(title, [])
         ax.set_xticks(range(len(names)), names, fontsize=9)
         ax.set_yticks([])

@@ -3,7 +3,7 @@
 from matplotlib.colors import TwoSlopeNorm
 from torch import Tensor
 
-from vitlab.figures import BLUE, GREEN, ORANGE, PINK, new_axes, paint
+from vitlab.figures import BLUE, GREEN, ORANGE, PINK, new_axes, paint, write_numbers
 
 
 def show_maps(maps: dict[str, Tensor], *, numbers: bool = False) -> None:
@@ -19,10 +19,8 @@ def show_maps(maps: dict[str, Tensor], *, numbers: bool = False) -> None:
         ax.imshow(values.numpy(), cmap="RdBu", norm=TwoSlopeNorm(0, -largest, largest))
         ax.set_title(title, fontsize=10)
         ax.set_axis_off()
-        for y, row in enumerate(values.tolist() if numbers else []):
-            for x, value in enumerate(row):
-                dark = abs(value) > 0.6 * largest
-                ax.text(x, y, f"{value:.2g}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
+        if numbers:
+            write_numbers(ax, values, "{:.2g}".format, dark=0.6 * largest, fontsize=8)
 
 
 def show_answers(image: Tensor, answers: dict[str, Tensor], palette: Tensor) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from vitlab.figures import BLUE, GREEN, ORANGE, PINK, new_axes
+from vitlab.figures import BLUE, GREEN, ORANGE, PINK, new_axes, write_numbers
 
 
 def show_numbers(maps: dict[str, Tensor], *, token: tuple[int, int] | None = None) -> None:
@@ -19,9 +19,7 @@ def show_numbers(maps: dict[str, Tensor], *, token: tuple[int, int] | None = Non
     largest = 1.6 * max(float(values.abs().max()) for values in maps.values())
     for ax, (title, values) in zip(axes, maps.items(), strict=True):
         ax.imshow(values, cmap="RdBu", vmin=-largest, vmax=largest)
-        for i, row in enumerate(values.tolist()):
-            for j, value in enumerate(row):
-                ax.text(j, i, f"{value:.3g}".replace("-", "−"), ha="center", va="center", fontsize=9)
+        write_numbers(ax, values, lambda value: f"{value:.3g}".replace("-", "−"), dark=largest)
         if token:
             corner = (token[1] - 0.5, token[0] - 0.5)
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec=ORANGE, lw=2, clip_on=False))

@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from vitlab.figures import BLUE, ORANGE, new_axes, paint
+from vitlab.figures import BLUE, ORANGE, new_axes, paint, write_numbers
 
 
 def show_placements(lines: dict[str, tuple[int, int, int, int]]) -> None:
@@ -80,18 +80,7 @@ def show_squares(maps: dict[str, Tensor]) -> None:
     largest = max(float(numbers.max()) for numbers in maps.values())
     for ax, (title, numbers) in zip(new_axes(1, len(maps), height=6 / len(maps) + 0.3), maps.items(), strict=True):
         ax.imshow(numbers.numpy(), cmap="Blues", vmin=0, vmax=largest)
-        for y in range(numbers.shape[0]):
-            for x in range(numbers.shape[1]):
-                dark = numbers[y, x] > 0.6 * largest
-                ax.text(
-                    x,
-                    y,
-                    f"{numbers[y, x]:.0f}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if dark else "black",
-                )
+        write_numbers(ax, numbers, "{:.0f}".format, dark=0.6 * largest, fontsize=8)
         ax.set_title(title, fontsize=10)
         ax.set(xticks=[], yticks=[])
 

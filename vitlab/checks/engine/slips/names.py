@@ -23,11 +23,15 @@ def of_names(view: View, op: Operation, tree: ast.expr) -> Iterator[tuple]:
                 yield ("for", name, other), ast.unparse(substitute(tree, {name: ast.Name(other)})), clause, 1.2
     if isinstance(tree, ast.Call) and called(tree)[0] in SHAPES:
         return
-    made, made_here = view.values.get(op.targets[0]), op.targets[0]
-    if isinstance(tree, ast.BinOp) and type(made) is int and view.symbol(made) and not is_temporary(made_here):
-        for number in FIXED:  # d_h = d // num_heads
-            clause = f"the fixed number {number} stands where {bare(made_here)} should"
-            yield ("size", made_here, number), str(number), clause, 1.6
+    made = op.targets[0]  # d_h = d // num_heads
+    if isinstance(tree, ast.BinOp) and view.symbol(view.values.get(made)) and not is_temporary(made):
+        for number in FIXED:
+            yield (
+                ("size", made, number),
+                str(number),
+                f"the fixed number {number} stands where {bare(made)} should",
+                1.6,
+            )
     for code in dict.fromkeys(
         ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Subscript)
     ):
