@@ -76,21 +76,21 @@ def shifted_in_place_of_a_copy(labels):
 def shifted_in_int64(labels):
     wide = labels.long() - 1
     wide[(wide < 0) | (wide == 254)] = 255
-    return (wide).to(torch.uint8)
+    return wide.to(torch.uint8)
 
 
 def shifted_with_numpy(labels):
     wide = labels.numpy().astype(int)
-    return torch.from_numpy(np.where((wide == 0) | (wide == 255), 255, wide - 1))
+    return torch.from_numpy(np.where((wide == 0) | (wide == 255), 255, wide - 1)).to(torch.uint8)
 
 
 def shifted_modulo(labels):
-    return torch.where(labels == 255, 255, (labels.int() - 1) % 256)
+    return torch.where(labels == 255, 255, (labels.int() - 1) % 256).to(torch.uint8)
 
 
 def shifted_with_loops(labels):
     new = [(label - 1) if 0 < label < 255 else 255 for label in labels.flatten().tolist()]
-    return torch.tensor(new).reshape(labels.shape)
+    return torch.tensor(new).reshape(labels.shape).to(torch.uint8)
 
 
 def up(logits, labels):
