@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from vitlab import ViT, checks
+from vitlab.bench import distillation
 from vitlab.bench.probes import edges, explained
+from vitlab.data import load
 from vitlab.interpretation import (
     attention_rollout,
     block_outputs,
@@ -111,6 +113,67 @@ def test_edges_know_their_direction_and_not_their_sign():
     torch.testing.assert_close(directions[0], directions[1])
     assert directions[0, 0] > 0 > directions[2, 0]
     torch.testing.assert_close(directions[2], -directions[0])
+
+
+def test_a_head_is_scored_by_the_objects_under_the_heaviest_patches():
+    attention = torch.tensor([[[0.5, 0.3, 0.1, 0.1], [0.1, 0.1, 0.5, 0.3]]] * 2)  # two scenes, two heads, four patches
+    objects = torch.tensor([[True, True, False, False], [True, False, False, False]])
+    # head 1 keeps the first two patches: 2 of 2, then 1 of 2; head 2 keeps the others and hits nothing
+    torch.testing.assert_close(distillation.score(attention, objects), torch.tensor([0.75, 0.0]))
+
+
+def test_a_patch_is_an_object_s_if_more_than_half_of_it_is():
+    data = load("shapes", images=3, test_images=1, size=32)
+    images, objects, present = distillation.prepared(data.train)
+    for i, mask in enumerate(data.train.labels):
+        assert [k in mask for k in range(1, 6)] == present[i].bool().tolist()
+        for patch, inside in enumerate(objects[i]):
+            y, x = patch // 8 * 4, patch % 8 * 4
+            assert inside == (int((mask[y : y + 4, x : x + 4] > 0).sum()) > 8)
+    assert images.shape == (3, 3, 32, 32) and objects.any() and not objects.all()
+
+
+def test_the_classes_are_ordered_wholly_not_at_all_or_by_half():
+    read, true = torch.tensor([[3.0, 0.0], [2.0, 1.0], [1.0, 2.0]]), torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    assert distillation.ordered(read, true) == 0.5  # all pairs right in the first column, none in the second
+
+
+def test_beyond_a_mask_every_view_has_one_colour():
+    scenes = torch.cat([torch.randn(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)], dim=1)
+    plain = distillation.views(scenes, 3, 12, (0.2, 0.6))  # (3, 2, 3, 12, 12)
+    torch.testing.assert_close(plain, plain[..., :1, :1].expand_as(plain))
+    assert len(plain[..., 0, 0].flatten().unique()) == 18
+    assert distillation.views(scenes[:, :3], 3, 12, (0.2, 0.6)).std(dim=(-2, -1)).min() > 0.1
+
+
+def test_three_weights_of_one_seed_are_measured(monkeypatch):
+    monkeypatch.setattr(
+        distillation, "CONFIG", ViTConfig(depth=2, d=8, num_heads=2, patch_size=4, image_size=32, num_classes=0)
+    )
+    data = load("shapes", images=40, test_images=30, size=32)
+    train, test = distillation.prepared(data.train), distillation.prepared(data.test)
+    found = distillation.one_seed(train, test, seed=0, steps=2, batch_size=4, peak=1e-3)
+    assert set(found["models"]) == {"random", "supervised", "self-supervised"}
+    for row in found["models"].values():
+        assert row["best"] in row["heads"] and row["mean"]["objects"] == pytest.approx(sum(row["heads"]) / 2)
+        assert 1 <= row["even_over"] <= 64 and 0 <= row["probe"] <= 1
+    maps = [row["maps"] for row in found["models"].values()]
+    assert maps[0] != maps[1] != maps[2] and found["models"]["random"]["seconds"] == 0
+
+
+@pytest.mark.parametrize("left_out", ["centring", "sharpening"])
+def test_the_teacher_follows_the_student_and_says_what_it_is_told_to(left_out):
+    scenes = torch.randn(8, 3, 32, 32)
+    training = {"steps": 2, "batch_size": 4, "peak": 1e-3, "seed": 0}
+    torch.manual_seed(0)
+    begin = ViT(distillation.CONFIG).embeddings.position_embedding
+    teacher, curves = distillation.distill(scenes, **training)
+    moved = (teacher.embeddings.position_embedding - begin).abs().max()
+    assert 0 < moved < 1e-4  # a hundredth of the student's way
+    _, other = distillation.distill(scenes, **training, **{left_out: False})
+    same = curves["entropy"][0] == other["entropy"][0]
+    assert same == (left_out == "centring")  # the centre is 0 at first
+    assert curves["entropy"][1] != other["entropy"][1] and min(curves["kl"]) > 0
 
 
 # ---- Right answers, written in other ways: every one gets full marks.

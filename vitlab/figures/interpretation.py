@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vitlab.figures import BLUE, ORANGE, frame, new_axes, paint
+from vitlab.figures import BLUE, GREEN, ORANGE, frame, new_axes, paint
 
 
 def show_maps(image: Tensor, rows: dict[str, Tensor], titles: list[str], query: tuple[int, int] | None = None) -> None:
@@ -54,3 +54,26 @@ def show_by_block(values: dict[str, Tensor], y: str, line: float | None = None, 
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(y, fontsize=10)
     axes[0].set_ylim(bottom=0)
+
+
+def show_entropy_and_kl(runs: dict[str, dict[str, list[float]]], steps: dict[str, int], top: float) -> None:
+    """Draw the teacher's entropy and the student's KL divergence along trainings, one field each.
+
+    Args:
+        runs: name -> "entropy" and "kl" -> means over equal pieces of the training.
+        steps: name -> how many steps it had.
+        top: the entropy of a teacher that says all outputs alike, a dotted line.
+    """
+    axes = new_axes(1, 2, height=2.8)
+    for ax, what, title in zip(axes, ("entropy", "kl"), ("entropy of the teacher", "KL divergence"), strict=True):
+        for (name, curves), colour in zip(runs.items(), (BLUE, ORANGE, GREEN), strict=False):
+            values = curves[what]
+            x = (torch.arange(len(values)) + 0.5) * steps[name] / len(values)
+            ax.plot(x, values, color=colour, linewidth=1.5, label=name)
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel("step", fontsize=10)
+        ax.set_ylim(bottom=0)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].axhline(top, color="black", linestyle=":", linewidth=1)
+    axes[0].set_ylabel("nats", fontsize=10)
+    axes[1].legend(fontsize=8, frameon=False)
