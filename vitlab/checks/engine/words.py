@@ -19,6 +19,21 @@ NOUNS = {  # what an operation is called in a sentence
     "multi_head_self_attention": "the attention", "ffn": "the FFN", "attention": "the attention",
 }  # fmt: skip
 
+SIGNS = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "·", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "mod", ast.USub: "-", ast.UAdd: "+",
+    ast.BitAnd: "and", ast.BitOr: "or", ast.Invert: "not ", ast.Not: "not ", ast.Eq: "=", ast.NotEq: "≠", ast.Lt: "<",
+    ast.LtE: "≤", ast.Gt: ">", ast.GtE: "≥", ast.In: "in", ast.Is: "is", ast.IsNot: "is not", ast.NotIn: "not in",
+}  # fmt: skip
+# How tightly an operation binds its operands; what is looser inside of it needs parentheses.
+LEVELS = {
+    ast.Add: 1, ast.Sub: 1, ast.USub: 1, ast.Mult: 2, ast.Div: 2, ast.FloorDiv: 2, ast.Mod: 2, ast.MatMult: 3, ast.Pow: 4,
+}  # fmt: skip
+# What a formula does not show: the same numbers, laid out in another way or of another dtype.
+UNSEEN = (
+    "reshape", "view", "flatten", "permute", "expand", "unsqueeze", "squeeze", "movedim", "unflatten", "contiguous", "to",
+    "float", "double", "long",
+)  # fmt: skip
+
 
 def plural(noun: str) -> str:
     """ "class" -> "classes", "query" -> "queries"."""
@@ -45,74 +60,94 @@ class Notation:
         self.made = {op.targets[0]: op for op in program.operations if len(op.targets) == 1}
 
     def of(self, node: ast.expr | str) -> str:
+        return self._formula(self._shown(node))
+
+    def _shown(self, node: ast.expr | str) -> ast.expr:
+        """What a piece is written as: a temporary name as what made it, a reshape as what is reshaped."""
         if isinstance(node, str):
             node = ast.parse(node, mode="eval").body
+        if isinstance(node, ast.Name) and is_temporary(node.id) and node.id in self.made:
+            return node if self.size(node.id) else self._shown(self.made[node.id].tree)
+        if isinstance(node, ast.Call):
+            name, operands = self._called(node)
+            if name in UNSEEN or (name == "transpose" and not _of_a_matrix(operands)):
+                return self._shown(operands[0])
+        return node
+
+    def _formula(self, node: ast.expr) -> str:
         if isinstance(node, ast.Name):
-            if is_temporary(node.id) and node.id in self.made:
-                if self.size(node.id):
-                    return self.size(node.id)
-                return self.of(self.made[node.id].tree)
-            return bare(node.id)
+            return (is_temporary(node.id) and self.size(node.id)) or bare(node.id)
         if isinstance(node, ast.BinOp):
-            left, right = self._operand(node.left), self._operand(node.right)
-            if isinstance(node.op, ast.MatMult):
-                return f"{left} {right}"
-            if isinstance(node.op, ast.Pow):
-                return {"2": f"{left}²", "0.5": f"√{left}"}.get(right, f"{left}^{right}")
-            signs = {ast.Add: "+", ast.Sub: "-", ast.Mult: "·", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "mod"}
-            return f"{left} {signs[type(node.op)]} {right}"
+            return self._operation(node)
+        if isinstance(node, ast.UnaryOp):
+            return f"{SIGNS[type(node.op)]}{self._operand(node.operand, 3)}"
+        if isinstance(node, ast.Compare):
+            right = (f"{SIGNS[type(op)]} {self.of(item)}" for op, item in zip(node.ops, node.comparators, strict=True))
+            return " ".join((self.of(node.left), *right))
         if isinstance(node, ast.Call):
             return self._call(node)
         if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
-            return f"{self._operand(node.value)}ᵀ"
+            return f"{self._operand(node.value, 5)}ᵀ"
         if isinstance(node, ast.Attribute):
-            return node.attr if self._module(node) else f"{self.of(node.value)}.{node.attr}"
-        if isinstance(node, ast.Subscript) and is_shape(node) and self.size(ast.unparse(node)):
-            return self.size(ast.unparse(node))
+            return node.attr if self._module(node) else f"{self._operand(node.value, 5)}.{node.attr}"
         if isinstance(node, ast.Subscript):
-            return f"{self.of(node.value)}[{self._index(node.slice)}]"
+            return self._entry(node)
         if isinstance(node, ast.List | ast.Tuple):
             return ", ".join(self.of(item) for item in node.elts)
-        if isinstance(node, ast.UnaryOp):
-            return f"-{self._operand(node.operand)}"
+        if isinstance(node, ast.GeneratorExp | ast.ListComp):
+            return "…"
         return bare(ast.unparse(node))
 
-    def _operand(self, node: ast.expr) -> str:
-        text = self.of(node)
-        return f"({text})" if re.search(r" [-+/·] ", text) and not text.endswith(")") else text
+    def _operation(self, node: ast.BinOp) -> str:
+        level = LEVELS.get(type(node.op), 1)
+        left = self._operand(node.left, level)
+        right = self._operand(node.right, level if isinstance(node.op, ast.Add) else level + 1)
+        if isinstance(node.op, ast.MatMult):
+            return f"{left} {right}"
+        if isinstance(node.op, ast.Pow):
+            base = self._operand(node.left, 5)
+            return {"2": f"{base}²", "0.5": f"√{base}"}.get(right, f"{base}^{right}")
+        return f"{left} {SIGNS[type(node.op)]} {right}"
 
-    def _call(self, node: ast.Call) -> str:
+    def _operand(self, node: ast.expr, level: int) -> str:
+        """A piece of a larger formula, in parentheses where it would not hold together without."""
+        node = self._shown(node)
+        text = self._formula(node)
+        loose = isinstance(node, ast.BinOp | ast.UnaryOp | ast.Compare)
+        return f"({text})" if loose and LEVELS.get(type(getattr(node, "op", None)), 0) < level else text
+
+    def _entry(self, node: ast.Subscript) -> str:
+        if is_shape(node) and self.size(ast.unparse(node)):
+            return self.size(ast.unparse(node))
+        if isinstance(node.value, ast.Name) and isinstance(key := getattr(node.slice, "value", None), str):
+            return key  # p["W_Q"] is W_Q in a formula
+        index = re.sub(r"__\d+\b", "", ast.unparse(node.slice).strip("()"))
+        return f"{self._operand(node.value, 5)}[{index}]"
+
+    def _called(self, node: ast.Call) -> tuple[str, list[ast.expr]]:
+        """The name of what is called, and its operands, the tensor of a method among them."""
         function = node.func
         if isinstance(function, ast.Attribute) and not self._module(function):
-            name, operands = function.attr, [function.value, *node.args]
-        else:
-            name = function.attr if isinstance(function, ast.Attribute) else bare(ast.unparse(function))
-            operands = node.args
-        if name == "transpose" and {ast.unparse(axis) for axis in operands[1:]} == {"-1", "-2"}:
-            return f"{self._operand(operands[0])}ᵀ"
+            return function.attr, [function.value, *node.args]
+        return function.attr if isinstance(function, ast.Attribute) else bare(ast.unparse(function)), node.args
+
+    def _call(self, node: ast.Call) -> str:
+        name, operands = self._called(node)
+        if name == "transpose":
+            return f"{self._operand(operands[0], 5)}ᵀ"
         if name == "sqrt":
             inner = self.of(operands[0])
             return f"√{inner}" if re.fullmatch(r"[\w.]+", inner) else f"√({inner})"
-        if name in (
-            "reshape",
-            "view",
-            "flatten",
-            "permute",
-            "transpose",
-            "expand",
-            "unsqueeze",
-            "movedim",
-            "unflatten",
-        ):
-            return self.of(operands[0])
         shown = operands[:1] if name in ("mean", "sum", "amax", "softmax") else operands
         return f"{name}({', '.join(self.of(operand) for operand in shown)})"
 
     def _module(self, node: ast.Attribute) -> bool:
         return isinstance(node.value, ast.Name) and node.value.id in ("torch", "F", "math")
 
-    def _index(self, node: ast.expr) -> str:
-        return re.sub(r"__\d+\b", "", ast.unparse(node).strip("()"))
+
+def _of_a_matrix(operands: list[ast.expr]) -> bool:
+    """Whether the last two axes are exchanged, which is written Kᵀ."""
+    return {ast.unparse(axis) for axis in operands[1:]} == {"-1", "-2"}
 
 
 def listed(items: list[str]) -> str:

@@ -81,7 +81,8 @@ def of_literals(view: View, op: Operation, tree: ast.expr) -> Iterator[tuple]:
         and tree.slice.lower
     ):
         first, what = ast.unparse(tree.slice.lower), ast.unparse(tree.value)  # E_pos[1:]
-        clause = f"{bare(what)}[:-{first}] stands where {bare(what)}[{first}:] should"
+        name, last = view.notation.of(what), first[1:] if first.startswith("-") else f"-{first}"
+        clause = f"{name}[:{last}] stands where {name}[{first}:] should"
         yield ("ends", first), f"{what}[:-({first})]", clause, 1.3
     if isinstance(tree, ast.Call) and called(tree)[0] in SHAPES:
         return

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from vitlab.checks.engine.program import Operation, is_temporary
 from vitlab.checks.engine.slips.view import View
 
-# For a op b: what stands in its place, the clause in which A and B are the two in words, and the cost.
+# For a op b: what stands in its place, the clause in which A and B are the two in words, AB the whole, and the cost.
 OF_NUMBERS = {
     ast.Div: (
         ("{a}", "the division by {B}{there} is missing", 1.0),
         ("{a} * {b}", "there is a multiplication by {B} instead of a division{there}", 1.2),
-        ("{b} / {a}", "{A} / {B} is turned upside down{there}", 1.7),
+        ("{b} / {a}", "{AB} is turned upside down{there}", 1.7),
         ("{a} - {b}", "{B} is subtracted instead of divided by{there}", 1.8),
         ("{a} / ({b}) ** 0.5", "{A} is divided by the square root of {B} instead of {B} itself{there}", 1.6),
         ("{a} / ({b}) ** 2", "{A} is divided by the square of {B} instead of {B} itself{there}", 1.6),
@@ -40,8 +40,8 @@ OF_NUMBERS = {
     ast.Sub: (
         ("{a}", "{B} is not subtracted{there}", 1.0),
         ("{a} + {b}", "{B} is added instead of subtracted{there}", 1.3),
-        ("{b} - {a}", "{A} - {B} has the wrong sign{there}", 1.5),
-        ("({a} - {b}).abs()", "the absolute value of {A} - {B} is taken{there}", 1.8),
+        ("{b} - {a}", "{AB} has the wrong sign{there}", 1.5),
+        ("({a} - {b}).abs()", "the absolute value of {AB} is taken{there}", 1.8),
     ),
     ast.Pow: (
         ("{a}", "{power} of {A}{there} is missing", 1.0),
@@ -52,17 +52,17 @@ OF_NUMBERS = {
     ast.MatMult: (
         ("{a}", "the product with {B}{there} is missing", 1.0),
         ("{b}", "the product with {A}{there} is missing", 1.3),
-        ("{a} @ {b}.mT", "{B} is transposed in the product {A} {B}", 1.1),
-        ("{a}.mT @ {b}", "{A} is transposed in the product {A} {B}", 1.3),
-        ("{b} @ {a}", "the factors of the product {A} {B} are exchanged", 1.3),
-        ("{a}.mT @ {b}.mT", "both factors of the product {A} {B} are transposed", 1.7),
+        ("{a} @ {b}.mT", "{B} is transposed in the product {AB}", 1.1),
+        ("{a}.mT @ {b}", "{A} is transposed in the product {AB}", 1.3),
+        ("{b} @ {a}", "the factors of the product {AB} are exchanged", 1.3),
+        ("{a}.mT @ {b}.mT", "both factors of the product {AB} are transposed", 1.7),
         ("{a} * {b}", "{A} and {B} are multiplied number by number (*) instead of as matrices (@)", 1.3),
         ("{a} + {b}", "{A} and {B} are added instead of multiplied{there}", 1.8),
-        ("({a} @ {b}).mT", "the product {A} {B} is transposed", 1.5),
+        ("({a} @ {b}).mT", "the product {AB} is transposed", 1.5),
         ("{a} @ {b}.reshape({b}.mT.shape).mT", "{B} is reshaped where it should be transposed", 1.8),
     ),
 }
-SUMMED = ("({a} @ {b}).sum(0, keepdim=True)", "the products {A} {B} of all images are summed up", 1.9)
+SUMMED = ("({a} @ {b}).sum(0, keepdim=True)", "the products {AB} of all images are summed up", 1.9)
 OTHER_SIGNS = {  # between whole numbers
     ast.Add: ("{a} + {b}", "there is a sum of {A} and {B} in the wrong place{there}", 1.8),
     ast.Sub: ("{a} - {b}", "there is a difference of {A} and {B} in the wrong place{there}", 1.8),
@@ -78,10 +78,10 @@ OF_SIZES = {
     ast.Pow: (("{a} * {b}", "{A} is multiplied by {B} instead of raised to it{there}", 1.5),),
 }
 OF_ANY_SIZES = (
-    ("{a}", "{B} is left out behind {A}{there}", 1.2),
-    ("{b}", "{A} is left out before {B}{there}", 1.2),
-    ("({a} {sign} {b}) + 1", "{A} {sign} {B} is by 1 too large{there}", 1.5),
-    ("({a} {sign} {b}) + -1", "{A} {sign} {B} is by 1 too small{there}", 1.5),
+    ("{a}", "{A} alone stands where {AB} should{there}", 1.2),
+    ("{b}", "{B} alone stands where {AB} should{there}", 1.2),
+    ("({a} {sign} {b}) + 1", "{AB} is by 1 too large{there}", 1.5),
+    ("({a} {sign} {b}) + -1", "{AB} is by 1 too small{there}", 1.5),
 )
 DOUBLED = ("{a} + {a}", "{A} is added to itself instead of multiplied{there}", 1.6)  # P + P for P · P
 SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**", ast.Div: "/"}
@@ -92,7 +92,8 @@ def of_operator(view: View, op: Operation, tree: ast.expr) -> Iterator[tuple]:
         return
     kind, b = type(tree.op), ast.unparse(tree.right)
     pieces = {"a": ast.unparse(tree.left), "b": b, "sign": SIGNS.get(kind, "")}
-    words = {"A": view.notation.of(tree.left), "B": view.notation.of(tree.right), "there": view.where(op)}
+    words = {"A": view.notation.of(tree.left), "B": view.notation.of(tree.right), "AB": view.notation.of(tree)}
+    words["there"] = view.where(op)
     words["power"] = {"2": "the square", "0.5": "the square root"}.get(words["B"], f"the power {words['B']}")
     if isinstance(view.value(pieces["a"]), int) and isinstance(view.value(b), int):
         others = (slip for sign, slip in OTHER_SIGNS.items() if sign is not kind)
@@ -104,4 +105,4 @@ def of_operator(view: View, op: Operation, tree: ast.expr) -> Iterator[tuple]:
         if kind is ast.MatMult and (b in view.shapes or is_temporary(b)):
             found = (*found, SUMMED)
     for code, clause, cost in found:
-        yield (code,), code.format(**pieces), clause.format(**words, sign=pieces["sign"]), cost
+        yield (code,), code.format(**pieces), clause.format(**words), cost

@@ -22,7 +22,10 @@ def too_early(view: View, place: int, op: Operation, tree: ast.expr) -> Iterator
                 early = Operation((f"early_{name}",), code, op.step, op.origin)
                 code = ast.unparse(substitute(maker.tree, {operand: ast.Name(early.targets[0])}))
                 late = Operation(op.targets, code, op.step, op.origin)
-                clause = f"{_said(view, op)} comes before {_said(view, maker)} instead of after it"
+                first, second = _said(view, maker), _said(view, op)
+                clause = f"{second} comes before {first} instead of after it"
+                if first == second:
+                    clause = f"two steps are done in the other order, each of them {first}"
                 yield ("order", operand), clause, 1.3, (early, late)
 
 
@@ -32,7 +35,7 @@ def _said(view: View, op: Operation) -> str:
     if isinstance(tree, ast.BinOp):
         B = view.notation.of(tree.right)
         return {
-            ast.Div: f"the division by {B}", ast.Mult: f"the multiplication by {B}", ast.Add: f"the addition of {B}",
+            ast.Div: f"the division by {B}", ast.FloorDiv: f"the division by {B}", ast.Mult: f"the multiplication by {B}", ast.Add: f"the addition of {B}",
             ast.Sub: f"the subtraction of {B}", ast.MatMult: f"the product with {B}", ast.Pow: f"the power {B}",
         }.get(type(tree.op), f"{view.notation.of(tree)}")  # fmt: skip
     if isinstance(tree, ast.Call):

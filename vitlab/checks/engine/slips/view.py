@@ -27,7 +27,8 @@ class View:
                 self.uses.setdefault(name, []).append(place)
 
     def where(self, op: Operation) -> str:
-        return f" in `{bare(op.step)}`" if op.step and op.targets[0] != op.step else ""
+        """ " in `scores`": the named step of an operation; "" for a helper's, whose name no student knows."""
+        return f" in `{bare(op.step)}`" if op.step and op.targets[0] != op.step and op.step[0] != "_" else ""
 
     def value(self, code: str) -> Any:
         try:
@@ -56,7 +57,7 @@ class View:
 
     def axis_words(self, value: Tensor, axis: int) -> str:
         words = self.place_words(value, axis)
-        return words if words.startswith("axis") else f"the {words}"
+        return f"the entries of {words}" if words.startswith("axis") else f"the {words}"
 
     def along(self, value: Tensor, axis: int, right: int) -> str:
         """ "over the queries instead of the keys"; of two axes that count the same thing, the columns or the rows."""
