@@ -52,7 +52,7 @@ $(BUILD)/book: .venv/installed $(BUILD)/exercises $(PACKAGE) $(BOOK)
 test: $(BUILD)/exercises $(BUILD)/book
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -rs --durations 5 tests solutions --nbval-lax
 
-# What the checks accept, refuse and explain: book/results/checks.json. Some minutes.
+# What the checks accept, refuse and explain: book/results/checks.json. An hour of one core.
 checks-report: .venv/installed
 	@$(BIN)/python -m vitlab.checks tables
 	@$(BIN)/python -m vitlab.checks report
