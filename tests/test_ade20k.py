@@ -177,15 +177,6 @@ CORRECT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("variant", range(6))
-def test_every_right_way_gets_full_marks(variant):
-    for name, ways in CORRECT.items():
-        exercise = next(exercise for exercise in EXERCISES if exercise.name == name)
-        for seed in range(3):
-            result = judge(exercise, LocalCandidate({name: ways[variant]}), seed)
-            assert result.passed, f"{ways[variant].__name__}: {result.sentences}"
-
-
 # ---- The training
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib import import_module
 
 import pytest
 import torch
@@ -27,6 +28,20 @@ def test_the_reference_has_full_marks(exercise):
     for seed in SEEDS:
         result = _judge(exercise, exercise.reference, seed)
         assert (result.points, result.sentences) == (exercise.points, (f"`{exercise.name}` is right.",))
+
+
+@pytest.mark.parametrize("topic", checks.TOPICS)
+def test_every_right_way_has_full_marks(topic):
+    """CORRECT of a topic's tests has them; a training is tested there."""
+    correct = import_module(f"test_{topic}").CORRECT
+    exercises = [exercise for exercise in EXERCISES if exercise in checks.exercises(topic)]
+    assert correct.keys() == {exercise.name for exercise in exercises}
+    for exercise in exercises:
+        assert len(correct[exercise.name]) >= 6
+        for function in correct[exercise.name]:
+            for seed in SEEDS:
+                result = _judge(exercise, function, seed)
+                assert result.passed, f"{function.__name__}, seed {seed}: {result.sentences}"
 
 
 @each_exercise

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vitlab import checks
 from vitlab.checks.cifar import training
 from vitlab.checks.engine.candidate import LocalCandidate
 from vitlab.checks.engine.training import judge_training
@@ -198,15 +197,6 @@ CORRECT = {
               mixup_with_a_matrix, mixup_with_gather),
 }  # fmt: skip
 CORRECT["mixup_targets"] = tuple(map(_of_targets, CORRECT["mixup"]))
-
-
-@pytest.mark.parametrize("variant", range(6))
-def test_every_right_way_gets_full_marks(variant):
-    functions = {name: ways[variant] for name, ways in CORRECT.items()}
-    for seed in range(20):
-        report = checks.run("cifar", functions, seed)
-        judged = {result.name: result for result in report.exercises}
-        assert all(judged[name].passed for name in CORRECT), str(report)
 
 
 # ---- The training

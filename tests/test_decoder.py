@@ -243,16 +243,11 @@ def fused_with(way):
     return function
 
 
-@pytest.mark.parametrize("way", WAYS_OF_A_MAP)
-def test_every_right_way_gets_full_marks(way):
-    functions = {
-        "project_and_upsample": way,
-        "all_mlp_decoder": taught_with(way),
-        "fused_decoder": fused_with(way),
-    }
-    for seed in range(3):
-        report = checks.run("decoder", functions, seed)
-        assert report.passed, str(report)
+CORRECT = {
+    "project_and_upsample": WAYS_OF_A_MAP,
+    "all_mlp_decoder": tuple(map(taught_with, WAYS_OF_A_MAP)),
+    "fused_decoder": tuple(map(fused_with, WAYS_OF_A_MAP)),
+}
 
 
 def summed_after_upsampling(features, p):

@@ -5,7 +5,7 @@ from functools import reduce
 import pytest
 import torch
 
-from vitlab import ViT, checks
+from vitlab import ViT
 from vitlab.bench import distillation
 from vitlab.bench.probes import edges, explained
 from vitlab.data import load
@@ -222,10 +222,6 @@ def in_float64(maps):
     return attention_rollout(maps.double()).to(maps.dtype)
 
 
-@pytest.mark.parametrize(
-    "function", [with_loops, from_the_left, with_normalized_rows, with_multi_dot, with_einsum, in_float64]
-)
-def test_every_right_way_gets_full_marks(function):
-    for seed in range(20):
-        report = checks.run("interpretation", {"attention_rollout": function}, seed)
-        assert report.passed, str(report)
+CORRECT = {
+    "attention_rollout": (with_loops, from_the_left, with_normalized_rows, with_multi_dot, with_einsum, in_float64),
+}

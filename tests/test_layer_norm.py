@@ -1,11 +1,9 @@
 """Layer normalization: the lecture's four steps against PyTorch's, and every right way to write the exercise."""
 
-import pytest
 import torch
 from support.parity import assert_forms_agree
 from torch.nn import functional as F
 
-from vitlab import checks
 from vitlab.layer_norm import LayerNorm, layer_norm, normalize_tokens
 
 
@@ -109,11 +107,3 @@ CORRECT = {
     "layer_norm": (ln_with_loops, ln_of_pytorch, ln_with_einsum, ln_with_a_centring_matrix, ln_in_float64,
                    ln_with_a_diagonal),
 }  # fmt: skip
-
-
-@pytest.mark.parametrize("variant", range(6))
-def test_every_right_way_gets_full_marks(variant):
-    functions = {name: ways[variant] for name, ways in CORRECT.items()}
-    for seed in range(20):
-        report = checks.run("layer_norm", functions, seed)
-        assert report.passed, str(report)
