@@ -14,9 +14,10 @@ from vitlab.checks.engine.candidate import LocalCandidate
 from vitlab.checks.engine.explain import agrees
 from vitlab.checks.engine.judge import judge
 from vitlab.checks.engine.observation import missed_step
-from vitlab.checks.engine.program import RESULT, read
+from vitlab.checks.engine.program import RESULT, Program, read
 from vitlab.checks.engine.slips import run
 from vitlab.checks.engine.smallest import smallest
+from vitlab.checks.engine.words import Notation
 from vitlab.embeddings import patchify
 
 EXERCISES = checks.derivable()
@@ -248,6 +249,27 @@ def test_images_that_touch_each_other_are_named():
         return A + A.std(dim=0, unbiased=False).sin()
 
     assert any("images should not touch each other" in s for s in judged("attention_scores", scores).sentences)
+
+
+def test_in_mixup_images_may_touch_and_what_is_scaled_in_place_is_told():
+    def mixup(images, targets, lam, partner):
+        images *= lam
+        return images + (1 - lam) * images[partner]
+
+    text = " ".join(judged("mixup", mixup).sentences)
+    assert "changes its input `images` in place, and may read again" in text
+    assert "should not touch" not in text
+
+
+def test_a_comparison_or_a_mask_in_a_reference_has_words():
+    notation = Notation(Program(print, [], (), {}))
+    formulas = {
+        "labels == 254": "labels = 254", "(a == 0) | ~b": "(a = 0) or (not b)", "p['W_Q'] @ Z.mT": "W_Q Zᵀ",
+        "A / A.sum(-1) @ V": "(A / sum(A)) V", "(a + b) - (c - d)": "a + b - (c - d)", "sum(f(x) for x in y)": "sum(…)",
+        "(Q @ K.transpose(-2, -1)) / math.sqrt(d_k)": "Q Kᵀ / √d_k", "Z.reshape(B, n, h, d_h).transpose(1, 2)": "Z",
+        "(a * b + c) * d ** 2": "(a · b + c) · d²", "-(x + 1)": "-(x + 1)",
+    }  # fmt: skip
+    assert {code: notation.of(code) for code in formulas} == formulas
 
 
 STEPS = {  # which named step a result has not been through, whatever it does then

@@ -18,10 +18,19 @@ NUMBERS_WRONG = "The shape is right, but the numbers are not."
 
 def seen(exercise: Exercise, candidate: Candidate, trial: Trial) -> list[str]:
     """Which steps of the right way the result has or misses, and on what it depends or does not, in sentences."""
-    found = [_step(exercise, trial), _dependence(exercise, candidate, trial)]
+    found = [_changed(exercise, trial), _step(exercise, trial), _dependence(exercise, candidate, trial)]
     if not any(found) and trial.fault == NUMBERS_WRONG:  # nothing else is known
         found = [missed_step(exercise, candidate)]
     return [sentence for sentence in found if sentence]
+
+
+def _changed(exercise: Exercise, trial: Trial) -> str:
+    if not trial.outcome.changed:
+        return ""
+    name = values.name_of(trial.outcome.changed[0], exercise.arguments)
+    return (
+        f"The function changes its input `{name}` in place, and may read again what it has written: make a new tensor."
+    )
 
 
 def _step(exercise: Exercise, trial: Trial) -> str:
@@ -67,9 +76,10 @@ def _dependence(exercise: Exercise, candidate: Candidate, trial: Trial) -> str:
     if floating[:1] == [0] and exercise.shape[:1] == ("B",) and len(arguments[0]) > 1:
         others = arguments[0].clone()
         others[-1] = others[-1].flip(0) + 1
-        output, _ = moved(0, others)
+        output, right = moved(0, others)
         if output is not None and output.shape == came.shape == trial.expected.shape:
-            if not diagnosis.close(output[0], came[0], trial.dtype):
+            may_touch = not diagnosis.close(right[0], trial.expected[0], trial.dtype)  # in mixup they do
+            if not may_touch and not diagnosis.close(output[0], came[0], trial.dtype):
                 return "The first image's result changes when only the last image does: images should not touch each other."
     return ""
 
