@@ -92,7 +92,8 @@ def grade(course: Path) -> dict[str, Any]:
     As many students are graded at a time as there are cores. What nbgrader and the kernels say is in nbgrader.log.
     """
     shutil.rmtree(course, ignore_errors=True)
-    shutil.copytree("solutions", course / "solutions")
+    for topic in TAKEN:
+        shutil.copytree(Path("solutions", topic), course / "solutions" / topic)
     of_topic = {topic: students(topic) for topic in TAKEN}
     topics_of = {}  # one worker grades all of a student's work, so that no two write about the same student at once
     for topic, class_ in of_topic.items():
