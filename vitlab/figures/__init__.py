@@ -113,4 +113,4 @@ def look_at_it() -> Iterator[None]:
         print("Nothing to see yet: write the function above, run its cell, then this one.")
     except Exception as error:
         plt.close()  # half a picture helps nobody
-        print(f"This result cannot be drawn ({type(error).__name__}: {error}). The check below says why.")
+        print(f"This result cannot be drawn ({type(error).__name__}: {error}). The check says why.")
