@@ -19,13 +19,15 @@ def process():
     process = candidate_process.start()
     yield process
     process.stdin.close()
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.parametrize("exercise", made_up.EVERY, ids=lambda exercise: exercise.name)
 def test_a_candidate_in_another_process_gets_the_same_reports(exercise, process):
-    strange = [name for name in STRANGE if "random" not in name and name != "first image only"]
-    for variant in ["reference", *(f"misconception {k}" for k in range(len(exercise.misconceptions))), *strange]:
+    variants = ["reference", *(f"misconception {k}" for k in range(min(4, len(exercise.misconceptions))))]
+    if exercise in made_up.EXERCISES:  # they take and return all that the course's exercises do
+        variants += [name for name in STRANGE if "random" not in name and name != "first image only"]
+    for variant in variants:
         here, there = (
             checks.Report((judge(exercise, candidate, 0),), 0)
             for candidate in (
