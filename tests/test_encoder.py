@@ -9,6 +9,7 @@ from support.parity import numbers_kept, perturb, value_and_gradients, without_b
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitlab import checks
 from vitlab.attention import MultiHeadSelfAttention, multi_head_self_attention
 from vitlab.encoder import Encoder, EncoderBlock, drop_path, drop_path_rates, encoder, encoder_block
 from vitlab.fast.class_token import class_token
@@ -248,3 +249,38 @@ CORRECT = {
     "encoder": (encoder_with(block_of_pytorch), encoder_with_reduce, encoder_with_recursion, encoder_with_a_list,
                 encoder_image_by_image, encoder_in_float64),
 }  # fmt: skip
+
+
+def block_of_lonely_tokens(Z, p, num_heads):
+    images = []
+    for z in Z:
+        tokens = [encoder_block(token[None, None], p, num_heads)[0, 0] for token in z]
+        images.append(torch.stack(tokens))
+    return torch.stack(images)
+
+
+def block_with_the_ffn_first(Z, p, num_heads):
+    normalized = layer_norm(Z, p["gamma_1"], p["beta_1"], 1e-6)
+    Z = Z + ffn(normalized, p["W_1"], p["b_1"], p["W_2"], p["b_2"])
+    normalized = layer_norm(Z, p["gamma_2"], p["beta_2"], 1e-6)
+    return Z + multi_head_self_attention(normalized, p["W_Q"], p["W_K"], p["W_V"], p["W_O"], num_heads)
+
+
+def encoder_with_pytorch_s_epsilon(Z, blocks, gamma, beta, num_heads):
+    for p in blocks:
+        Z = encoder_block(Z, p, num_heads)
+    return F.layer_norm(Z, gamma.shape, gamma, beta)
+
+
+@pytest.mark.parametrize(
+    "name, function, words",
+    [
+        ("encoder_block", block_of_lonely_tokens, "Each token attends to itself alone"),
+        ("encoder_block", block_with_the_ffn_first, "The FFN comes first and the attention second"),
+        ("encoder", encoder_with_pytorch_s_epsilon, "The last LN's ε is 1e-5"),
+    ],
+)
+def test_mistakes_of_beginners_are_named(name, function, words):
+    for seed in range(3):
+        results = {result.name: result for result in checks.run("encoder", {name: function}, seed).exercises}
+        assert words in results[name].sentences[0]

@@ -1,6 +1,7 @@
 """ViT: sizes, pooling, other image sizes, bad input, and every way to run it."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from support.parity import (
 from torch import nn
 from torch.nn import functional as F
 
-from vitlab import ViT
+from vitlab import ViT, checks
 from vitlab.attention import attention_scores, attention_weights, split_heads
 from vitlab.embeddings import assemble_sequence, embed_patches, patchify
 from vitlab.encoder import encoder, encoder_block
@@ -270,3 +271,36 @@ CORRECT = {
     "vit_parameters": (count_from_modules, count_from_the_model, count_in_one_formula, count_with_a_loop,
                        count_of_shapes, count_as_a_tensor),
 }  # fmt: skip
+
+
+def vit_in_a_loop_with_stack(images, p, patch_size, num_heads):
+    return torch.stack([vit(image[None], p, patch_size, num_heads) for image in images])
+
+
+def vit_with_the_class_token_after_the_encoder(images, p, patch_size, num_heads):
+    x = embed_patches(images, p["E"], patch_size) + p["b"]
+    z = assemble_sequence(encoder(x, p["blocks"], p["gamma"], p["beta"], num_heads), p["x_class"], p["E_pos"])
+    return z[:, 0] @ p["W_head"] + p["b_head"]
+
+
+def count_with_the_last_norm_in_each_block(depth, d, patch_size, image_size, num_classes):
+    return vit_parameters(depth, d, patch_size, image_size, num_classes) + (depth - 1) * 2 * d
+
+
+def count_without_class_token_and_last_norm(depth, d, patch_size, image_size, num_classes):
+    return vit_parameters(depth, d, patch_size, image_size, num_classes) - 3 * d
+
+
+@pytest.mark.parametrize(
+    "name, function, words",
+    [
+        ("vit", vit_in_a_loop_with_stack, r"an axis too many, \(B, 1, N\)"),
+        ("vit", vit_with_the_class_token_after_the_encoder, "does the class token come in behind it"),
+        ("vit_parameters", count_with_the_last_norm_in_each_block, "The last LN is counted once for each block"),
+        ("vit_parameters", count_without_class_token_and_last_norm, "3d numbers are missing outside the blocks"),
+    ],
+)
+def test_mistakes_of_beginners_are_named(name, function, words):
+    for seed in range(3):
+        results = {result.name: result for result in checks.run("vit", {name: function}, seed).exercises}
+        assert re.search(words, results[name].sentences[0])

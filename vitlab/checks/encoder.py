@@ -76,7 +76,7 @@ def _(Z, p, num_heads):
 
 @block.misconception(
     "This is the post-LN block of the first transformer, LN(Z + MSA(Z)): in a ViT's block the LN comes before the "
-    "sublayer, Z + MSA(LN(Z)), and so does the second, before the FFN."
+    "sublayer, Z + MSA(LN(Z)), and the second LN before the FFN."
 )
 def _(Z, p, num_heads):
     attended = multi_head_self_attention(Z, p["W_Q"], p["W_K"], p["W_V"], p["W_O"], num_heads)
@@ -139,8 +139,8 @@ def _(Z, p, num_heads):
 
 
 @block.misconception(
-    "The second residual connection starts from the block's input Z: it starts from Z', in which the attention's result "
-    "is already added."
+    "The second residual connection starts from the block's input Z: it should start from Z', in which the attention's "
+    "result is already added."
 )
 def _(Z, p, num_heads):
     normalized_1 = layer_norm(Z, p["gamma_1"], p["beta_1"], 1e-6)
@@ -249,9 +249,10 @@ def _(Z, p, num_heads):
     return Z_1 + changed
 
 
-@block.misconception(
-    "The FFN comes first and the attention second: the attention comes first, with gamma_1 and beta_1."
-)
+FFN_FIRST = "The FFN comes first and the attention second: the attention comes first, with gamma_1 and beta_1."
+
+
+@block.misconception(FFN_FIRST)
 def _(Z, p, num_heads):
     normalized_2 = layer_norm(Z, p["gamma_2"], p["beta_2"], 1e-6)
     changed = ffn(normalized_2, p["W_1"], p["b_1"], p["W_2"], p["b_2"])
@@ -259,6 +260,29 @@ def _(Z, p, num_heads):
     normalized_1 = layer_norm(Z_1, p["gamma_1"], p["beta_1"], 1e-6)
     attended = multi_head_self_attention(normalized_1, p["W_Q"], p["W_K"], p["W_V"], p["W_O"], num_heads)
     return Z_1 + attended
+
+
+@block.misconception(FFN_FIRST)
+def _(Z, p, num_heads):
+    normalized_1 = layer_norm(Z, p["gamma_1"], p["beta_1"], 1e-6)
+    changed = ffn(normalized_1, p["W_1"], p["b_1"], p["W_2"], p["b_2"])
+    Z_1 = Z + changed
+    normalized_2 = layer_norm(Z_1, p["gamma_2"], p["beta_2"], 1e-6)
+    attended = multi_head_self_attention(normalized_2, p["W_Q"], p["W_K"], p["W_V"], p["W_O"], num_heads)
+    return Z_1 + attended
+
+
+@block.misconception(
+    "Each token attends to itself alone, since the attention gets the tokens one by one: give it all tokens of an image "
+    "at once, (B, n, d)."
+)
+def _(Z, p, num_heads):
+    normalized_1 = layer_norm(Z, p["gamma_1"], p["beta_1"], 1e-6)
+    attended = normalized_1 @ p["W_V"] @ p["W_O"]
+    Z_1 = Z + attended
+    normalized_2 = layer_norm(Z_1, p["gamma_2"], p["beta_2"], 1e-6)
+    changed = ffn(normalized_2, p["W_1"], p["b_1"], p["W_2"], p["b_2"])
+    return Z_1 + changed
 
 
 @block.misconception("The FFN is missing: the block returns Z' + FFN(LN(Z')).")
@@ -330,6 +354,12 @@ def all_blocks(block: Callable, Z: Tensor, blocks: list[dict[str, Tensor]], num_
     return Z
 
 
+def small_numbers(Z: Tensor, blocks: list[dict[str, Tensor]], *others: Tensor | int) -> tuple:
+    """Tokens of about 1/1000 that stay so small through all blocks."""
+    last = ("W_O", "W_2", "b_2")  # what the sublayers end in
+    return Z / 1000, [p | {name: p[name] / 1000 for name in last} for p in blocks], *others
+
+
 stack = Exercise(
     encoder,
     takes={"Z": "B n d", "blocks": Many("L", BLOCK), "gamma": "d", "beta": "d", "num_heads": "h"},
@@ -338,7 +368,14 @@ stack = Exercise(
     given=(*GIVEN, encoder_block),
     parts=(
         Part("one block", 1, Sizes("one image, one block", B=1, L=1)),
-        Part("several blocks", 3, Sizes("two blocks", L=2), Sizes(), Sizes("many tokens", n="large", L=3)),
+        Part(
+            "several blocks",
+            3,
+            Sizes("two blocks", L=2),
+            Sizes(),
+            Sizes("many tokens", n="large", L=3),
+            Sizes("small numbers, so that ε is seen", small_numbers, L=2),
+        ),
         Part("float64, gradients", 1, Sizes(L=3, gradient=True)),
     ),
     pinned={"h": 3, "d_h": 5, "L": 3},
@@ -470,6 +507,12 @@ def _(Z, blocks, gamma, beta, num_heads):
 def _(Z, blocks, gamma, beta, num_heads):
     z_L = all_blocks(encoder_block, Z, blocks, num_heads)
     return layer_norm(z_L, blocks[-1]["gamma_2"], blocks[-1]["beta_2"], 1e-6)
+
+
+@stack.misconception("The last LN's ε is 1e-5, PyTorch's default: here it is 1e-6, as in ViT.")
+def _(Z, blocks, gamma, beta, num_heads):
+    z_L = all_blocks(encoder_block, Z, blocks, num_heads)
+    return layer_norm(z_L, gamma, beta, 1e-5)
 
 
 EXERCISES = (block, stack)

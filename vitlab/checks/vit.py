@@ -215,10 +215,22 @@ def _(images, p, patch_size, num_heads):
     return z_class @ p["W_head"] + p["b_head"]
 
 
-@classifier.misconception("The encoder is missing: the class token is read before any block has seen it.")
+@classifier.misconception(
+    "No block has seen the class token that is read: is the encoder missing, or does the class token come in behind it?"
+)
 def _(images, p, patch_size, num_heads):
     z_0 = assembled(images, p, patch_size)
     z_L = z_0
+    z_class = z_L[:, 0]
+    return z_class @ p["W_head"] + p["b_head"]
+
+
+@classifier.misconception(
+    "The encoder gets the patches alone, without class token and positions: assemble_sequence makes z_0 of them."
+)
+def _(images, p, patch_size, num_heads):
+    z_0 = embed_patches(images, p["E"], patch_size) + p["b"]
+    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], num_heads)
     z_class = z_L[:, 0]
     return z_class @ p["W_head"] + p["b_head"]
 
@@ -297,6 +309,16 @@ def _(images, p, patch_size, num_heads):
     return (z_class @ p["W_head"] + p["b_head"]).softmax(dim=-1)
 
 
+@classifier.misconception(
+    "The scores have an axis too many, (B, 1, N): where a loop finds (1, N) for each image, torch.cat joins them along "
+    "the images, and torch.stack makes a new axis."
+)
+def _(images, p, patch_size, num_heads):
+    z_L = encoded(images, p, patch_size, num_heads)
+    z_class = z_L[:, :1]
+    return z_class @ p["W_head"] + p["b_head"]
+
+
 @classifier.misconception("A log-softmax stands behind the head: the function returns the scores themselves.")
 def _(images, p, patch_size, num_heads):
     z_L = encoded(images, p, patch_size, num_heads)
@@ -340,18 +362,18 @@ def _(images, p, patch_size, num_heads):
 
 count = Exercise(
     vit_parameters,
-    takes={"depth": "L", "d": "d", "patch_size": "P", "image_size": "side*P", "num_classes": "N"},
-    where={"n": "side*side"},
+    takes={"depth": "L", "d": "d", "patch_size": "P", "image_size": "rows*P", "num_classes": "N"},
+    where={"n": "rows*rows"},
     returns="",
     parts=(
         Part("small models", 2, Sizes("one block", L=1), Sizes(), Sizes()),
         Part(
             "published models",
             2,
-            Sizes("ViT-B/16", L=12, d=768, P=16, side=14, N=1000),
-            Sizes("ViT-L/32", L=24, d=1024, P=32, side=7, N=1000),
-            Sizes("ViT-H/14", L=32, d=1280, P=14, side=16, N=1000),
-            Sizes("ViT-B/16 with 10 classes", L=12, d=768, P=16, side=14, N=10),
+            Sizes("ViT-B/16", L=12, d=768, P=16, rows=14, N=1000),
+            Sizes("ViT-L/32", L=24, d=1024, P=32, rows=7, N=1000),
+            Sizes("ViT-H/14", L=32, d=1280, P=14, rows=16, N=1000),
+            Sizes("ViT-B/16 with 10 classes", L=12, d=768, P=16, rows=14, N=10),
         ),
     ),
 )
@@ -544,6 +566,33 @@ def _(depth, d, patch_size, image_size, num_classes):
     n = (image_size // patch_size) ** 2
     patches = patch_size**2 * 3 * d + d
     class_embedding = d
+    positions = (n + 1) * d
+    block = 4 * d**2 + 4 * d + 8 * d**2 + 5 * d + 4 * d
+    norm = 0 * d
+    head = d * num_classes + num_classes
+    return patches + class_embedding + positions + depth * block + norm + head
+
+
+@count.misconception("The last LN is counted once for each block: it stands once, behind all of them, 2d.")
+def _(depth, d, patch_size, image_size, num_classes):
+    n = (image_size // patch_size) ** 2
+    patches = patch_size**2 * 3 * d + d
+    class_embedding = d
+    positions = (n + 1) * d
+    block = 4 * d**2 + 4 * d + 8 * d**2 + 5 * d + 4 * d
+    norm = 2 * d
+    head = d * num_classes + num_classes
+    return patches + class_embedding + positions + depth * (block + norm) + head
+
+
+@count.misconception(
+    "3d numbers are missing outside the blocks: the last LN's 2d, and d of the class token, of its row of E_pos (which has "
+    "n+1 rows), or of the patches' bias."
+)
+def _(depth, d, patch_size, image_size, num_classes):
+    n = (image_size // patch_size) ** 2
+    patches = patch_size**2 * 3 * d + d
+    class_embedding = 0 * d
     positions = (n + 1) * d
     block = 4 * d**2 + 4 * d + 8 * d**2 + 5 * d + 4 * d
     norm = 0 * d
