@@ -1,14 +1,21 @@
 """Segmentation on a ViT: each head against its formula, every way to run it, and the measures against torchmetrics."""
 
+import contextlib
+import io
 import math
+import re
+from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 import torchmetrics.functional.classification as torchmetrics
 from support.parity import numbers_kept, perturb, value_and_gradients
 from torch.nn import functional as F
 
+import vitlab
 from vitlab import ViT
+from vitlab.data import load
 from vitlab.segmentation import (
     AllMLPHead,
     ConfusionMatrix,
@@ -686,3 +693,20 @@ CORRECT = {
     "mask_scores": (scores_of_pytorch, scores_divided_by_lengths, scores_with_loops, scores_with_roots,
                     scores_from_distances, scores_transposed),
 }  # fmt: skip
+
+
+def test_the_stretch_task_s_answer_trains_a_head():
+    """Its program, run as the sheet prints it, on the functions of the reference and with fewer steps."""
+    cells = nbformat.read(Path(__file__).parents[1] / "solutions/segmentation/segmentation.ipynb", as_version=4).cells
+    (sheet,) = (cell.source for cell in cells if cell.id == "stretch")
+    program = sheet.partition("```python\n")[2].partition("```")[0]
+    assert program.count(", 200, ") == program.count(", 40, ") == 1
+    names = {"Path": Path, "torch": torch, "F": F, "vitlab": vitlab, "load": load}
+    names |= {"linear_head": linear_head, "mean_iou": mean_iou, "confusion_matrix": confusion_matrix}
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(program.replace(", 200, ", ", 60, ").replace(", 40, ", ", 2, "), names)
+    frozen, tuned = map(float, re.findall(r"mIoU (\S+)", said.getvalue()))
+    labels = names["small"].test.labels.long()
+    nothing = mean_iou(confusion_matrix(0 * labels, labels, 6, 255))
+    assert min(frozen, tuned) > nothing, "more is found than background"
