@@ -184,9 +184,7 @@ loss = Exercise(
             "as many scores as pixels",
             1,
             Sizes("one image", B=1, s=1),
-            Sizes(
-                "every pixel counts", lambda logits, labels, i: (logits, labels.where(labels != 255, 0), i), B=4, s=1
-            ),
+            Sizes("no ignored pixel", lambda logits, labels, i: (logits, labels.where(labels != 255, 0), i), B=4, s=1),
         ),
         Part(
             "fewer scores than pixels, some pixels ignored",
@@ -194,7 +192,9 @@ loss = Exercise(
             Sizes("one image", B=1, s=2),
             Sizes("several images", B=5, s=4, H="large", W="large"),
             Sizes("another ignore_index", _other_index, B=4, s=3, H=10, W=7),
-            Sizes("the class 0 is ignored", lambda x, labels, i: (x, labels.where(labels != 255, 0), 0), B=4, s=2, H=9),
+            Sizes(
+                "ignored pixels of label 0", lambda x, labels, i: (x, labels.where(labels != 255, 0), 0), B=4, s=2, H=9
+            ),
             Sizes("labels in bytes", lambda logits, labels, i: (logits, labels.byte(), i), B=4, s=2, H=8, W=8),
         ),
         Part(

@@ -48,16 +48,16 @@ matrix = Exercise(
     axes="label prediction",
     draw=_segmentations,
     parts=(
-        Part("every pixel counts", 1, Sizes("no pixel is ignored", _none_ignored), Sizes("one image", _none_ignored, B=1)),
+        Part("every pixel counts", 1, Sizes("no ignored pixel", _none_ignored), Sizes("one image", _none_ignored, B=1)),
         Part(
             "some pixels are ignored, some classes occur nowhere",
             2,
             Sizes("ignored pixels"),
             Sizes("one image", B=1),
             Sizes("classes that do not occur", _classes_missing, N=5),
-            Sizes("the last class does not occur, one image", _classes_missing, B=1, N="large"),
-            Sizes("class 0 is ignored", _ignored(0), B=4),
-            Sizes("the label -1 is ignored", _ignored(-1)),
+            Sizes("a last class that does not occur, one image", _classes_missing, B=1, N="large"),
+            Sizes("ignored pixels of label 0", _ignored(0), B=4),
+            Sizes("ignored pixels of label -1", _ignored(-1)),
             Sizes("all sizes alike", H="B", W="B", N="B", B=3),
         ),
     ),
@@ -121,7 +121,10 @@ def _(predictions, labels, num_classes, ignore_index):
     return table(labels[counted], predictions[counted], num_classes)
 
 
-@matrix.misconception("Only the label 255 is ignored: `ignore_index` says which one it is.")
+@matrix.misconception(
+    "Pixels are left out because their label is 255, or too large for a class: leave out those whose label is ignore_index, "
+    "which may be any number, even a class."
+)
 def _(predictions, labels, num_classes, ignore_index):
     counted = labels != 255
     return table(labels[counted], predictions[counted], num_classes)
@@ -549,7 +552,12 @@ head = Exercise(
     returns="B N rows*P columns*P",
     axes="image class row column",
     parts=(
-        Part("one image", 1, Sizes("a square grid", B=1, rows=3, columns=3, P=4), Sizes("P = 1", B=1, rows=2, columns=4, P=1)),
+        Part(
+            "one image",
+            1,
+            Sizes("a square grid", B=1, rows=3, columns=3, P=4),
+            Sizes("patches of one pixel", B=1, rows=2, columns=4, P=1),
+        ),
         Part(
             "several images, any grid; float64, gradients",
             2,
