@@ -80,11 +80,11 @@ def write_numbers(ax: Axes, numbers: Tensor, words: Callable[[float], str], *, d
             ax.text(x, y, words(value), ha="center", va="center", fontsize=fontsize, color=colour)
 
 
-def frame(ax: Axes, row: int, column: int, side: float, start: float = 0) -> None:
-    """Frame the patch in a row and a column of patches of that side."""
+def frame(ax: Axes, row: int, column: int, side: float, start: float = 0, width: float = 1.3) -> None:
+    """Frame the patch in a row and a column of patches of that side: an orange line of that width on a white one."""
     corner = (start + column * side, start + row * side)
-    for colour, width in (("white", 2.6), (ORANGE, 1.3)):
-        ax.add_patch(Rectangle(corner, side, side, fill=False, ec=colour, lw=width))
+    for colour, lw in (("white", 2 * width), (ORANGE, width)):
+        ax.add_patch(Rectangle(corner, side, side, fill=False, ec=colour, lw=lw))
 
 
 def show_images(images: dict[str, Tensor], *, columns: int = 1) -> None:

@@ -37,7 +37,7 @@ def show_squares(image: Tensor, side: int, square: tuple[int, int]) -> None:
     H, W = image.shape[-2:]
     ax.hlines(range(side, H, side), -0.5, W - 0.5, color="white", linewidth=0.6)
     ax.vlines(range(side, W, side), -0.5, H - 0.5, color="white", linewidth=0.6)
-    frame(ax, *square, side, -0.5)
+    frame(ax, *square, side, -0.5, width=3)  # the grid is white, too
 
 
 def show_steps(square: Tensor, flattened: Tensor, token: Tensor) -> None:
