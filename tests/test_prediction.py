@@ -155,9 +155,20 @@ def test_pictures_that_are_open_are_prepared_as_those_of_files(segformer, tmp_pa
     predictor = read_predictor(segformer)
     with Image.open(tmp_path / "grey.png") as opened:
         assert torch.equal(predictor.segment(opened), predictor.segment(read_picture(tmp_path / "grey.png")))
-    for other, words in ((Image.new("F", (50, 40)), "numbers of 32 bits"), (grey, "is a ndarray, but must be")):
+    for other, words in (
+        (Image.new("F", (50, 40)), "numbers of 32 bits"),
+        (Image.new("L", (0, 40)), "has no pixels: its size is 0 x 40"),
+        (grey, "is a ndarray, but must be"),
+    ):
         with pytest.raises(DataError, match=words):
             predictor.prepare([other])
+
+
+def test_what_a_caller_of_a_predictor_gets_wrong_is_named(vit):
+    with pytest.raises(DataError, match="a ViT tells classes of whole pictures"):
+        read_predictor(vit).segment(Image.new("L", (8, 8)))
+    with pytest.raises(CheckpointError, match="None is no path"):
+        read_predictor(None)
 
 
 def test_a_segmentation_is_written_as_a_class_map_and_an_overlay(segformer, tmp_path):

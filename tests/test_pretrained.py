@@ -40,6 +40,7 @@ TINY_VIT = ViTConfig(depth=2, d=12, num_heads=3, patch_size=4, image_size=16, nu
 TINY_MIT = MiTConfig((4, 8, 20, 16), (1, 2, 1, 1), (1, 2, 5, 4), num_classes=5)
 SMALL_IMAGES = MiTConfig((8, 12), (2, 1), (1, 3), (2, 1), (3, 3), (2, 2))
 TINY_SEGFORMER = SegFormerConfig(MiTConfig((4, 8, 20, 16), (1, 2, 1, 1), (1, 2, 5, 4), num_classes=0), 12, 5)
+IMAGE = torch.zeros(1, 3, 32, 32)
 
 
 def assert_same(ours, theirs, images: torch.Tensor, *, gradients: bool = True) -> None:
@@ -384,6 +385,15 @@ def test_outputs_without_names_are_counted_and_a_byte_order_mark_is_read_over(tm
         ),
         (lambda folder: ViT(TINY_VIT)([[1.0]]), ValueError, "these are list"),
         (lambda folder: ViT(TINY_VIT)(images=None), ValueError, "these are NoneType"),
+        (
+            lambda folder: SegFormer(TINY_SEGFORMER).segment(IMAGE, size=-1),
+            ValueError,
+            "size is -1, but it must be",
+        ),
+        (lambda folder: SegFormer(TINY_SEGFORMER).segment(IMAGE, (4, 2.5)), ValueError, r"the size is \(4, 2.5\), but"),
+        (lambda folder: SegFormer(TINY_SEGFORMER).segment(IMAGE.long()), ValueError, "these are torch.int64"),
+        (lambda folder: SegFormer(TINY_SEGFORMER).segment(IMAGE.sum()), ValueError, r"these have the shape \(\)"),
+        (lambda folder: ViT(TINY_VIT).save_pretrained(None), CheckpointError, "None is no path"),
         (lambda folder: load_pretrained(torch.nn.Linear(2, 2), folder), CheckpointError, "a Linear has no published"),
         (lambda folder: save_pretrained(ViT(TINY_VIT), folder, classes="abcde"), CheckpointError, "1 names for 5"),
         (lambda folder: ViT(TINY_VIT).half()(torch.zeros(1, 3, 16, 16)), ValueError, "convert either"),

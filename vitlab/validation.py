@@ -6,11 +6,13 @@ types, by pydantic, and says in one sentence what is wrong. pydantic is imported
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from inspect import signature
+from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -178,6 +180,17 @@ def _our_words(message: str) -> str:
     return message
 
 
+def path_of(value: Any, error: type[Exception] = ValueError) -> Path:
+    """A path that a caller gave, as one or as text.
+
+    Raises:
+        error: if it is neither.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise error(f"{value!r} is no path of a file or folder: give it as text or as a Path.")
+    return Path(value)
+
+
 def read_table(path: Path, error: type[Exception], parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
     """What a text file in UTF-8 holds, with or without the byte order mark that some editors put first.
 
@@ -197,6 +210,18 @@ def read_table(path: Path, error: type[Exception], parse: Callable[[str], Any] =
     if not isinstance(content, dict):
         raise error(f"{path} holds {str(content)[:40]}, but it must hold a table of names and values.")
     return content
+
+
+def checked_size(size: Any) -> tuple[int, int]:
+    """(H, W), as they are.
+
+    Raises:
+        ValueError: if they are not two whole numbers from 1 on.
+    """
+    right = isinstance(size, tuple | list) and len(size) == 2
+    if not right or not all(isinstance(side, Integral) and side >= 1 for side in size):
+        raise ValueError(f"the size is {size!r}, but it must be (H, W), two whole numbers from 1 on.")
+    return tuple(size)
 
 
 def finite(scores: Tensor) -> Tensor:

@@ -172,6 +172,12 @@ def test_an_annotation_that_is_not_grey(root, mode):
     expect_error(root, "annotations/val/2.png holds colours or numbers of another kind")
 
 
+def test_an_annotation_that_was_compressed_with_losses(root):
+    path = root / "annotations" / "val" / "2.png"
+    Image.open(path).save(path, format="JPEG")  # its values are near the right ones, and other classes
+    expect_error(root, "annotations/val/2.png cannot be read as a picture (it is none, or damaged): give one in PNG.")
+
+
 @pytest.mark.parametrize("folder", ["images", "annotations"])
 @pytest.mark.parametrize(
     "damage", [lambda content: content[: len(content) // 2], lambda content: b"", lambda _: b"%!PS"]

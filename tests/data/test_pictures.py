@@ -73,6 +73,8 @@ def test_what_is_transparent_lies_on_white():
         (filed(Image.new("RGBA", (1, 1), (9, 9, 9, 0))), (255, 255, 255)),
         (filed(Image.new("RGBA", (1, 1), (0, 0, 0, 51))), (204, 204, 204)),
         (filed(Image.new("LA", (1, 1), (9, 0))), (255, 255, 255)),
+        (filed(Image.new("I;16", (1, 1), 2570)), 10),
+        (filed(Image.new("I;16", (1, 1), 2570), transparency=2570), 255),
         (filed(palette, transparency=0), (255, 255, 255)),
         (filed(palette, "GIF", transparency=0), (255, 255, 255)),
         (filed(palette), (9, 9, 9)),

@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 
 from vitlab.cli import app
 from vitlab.data import DataError
-from vitlab.training import Recipe, TrainingError, loop, train
+from vitlab.training import Recipe, TrainingError, loop, read_recipe, train
 from vitlab.training.batches import Batches
 from vitlab.training.checkpoint import FILE
 from vitlab.training.log import read_log
+from vitlab.training.publishing import publish
 
 VIT = {"kind": "ViT", "depth": 1, "d": 16, "num_heads": 2, "patch_size": 4, "image_size": 8, "channels": 1}
 TINY = Recipe("tiny", {"name": "digits"}, VIT, steps=6, batch_size=64, lr=1e-2, evaluations=2)
@@ -288,6 +289,21 @@ def test_a_run_is_published_where_nothing_is_overwritten(finished, tmp_path):
     assert (tmp_path / "mine" / "README.md").read_text() == (tmp_path / "file").read_text() == "my own"
     assert not (tmp_path / "published").exists()
     assert contents(finished).keys() == before.keys()
+
+
+def test_what_a_caller_gets_wrong_is_named(finished, tmp_path):
+    assert train(TINY, str(finished)) == train(TINY, finished)
+    publish(str(finished), str(tmp_path / "published"))
+    assert (tmp_path / "published" / "README.md").exists()
+    for call, words in (
+        (lambda: train("digits", tmp_path), "what is trained is a Recipe"),
+        (lambda: train(TINY, None), "None is no path"),
+        (lambda: publish(finished, 3), "3 is no path"),
+        (lambda: read_recipe(None), "None is no path"),
+        (lambda: read_recipe("digits", steps="50"), "steps is '50', but it must be a whole number"),
+    ):
+        with pytest.raises(TrainingError, match=words):
+            call()
 
 
 def test_results_need_a_place_before_the_training(tmp_path):

@@ -327,6 +327,7 @@ def test_what_does_not_fit_is_found_before_the_first_step(tmp_path, monkeypatch)
 
     expect(small_segmentation(augmentation={"crop": (2, 2)}), "do not suit each other: .* must be at least 3")
     scenes = load("shapes", images=4, test_images=2, size=32)
+    expect(small_segmentation(augmentation={"crop": (32, 4096)}), "crop is 32 x 4096, but the images fill 32 x 32 at")
     late = replace(
         scenes.test, images=[scenes.test.images[0], scenes.test.images[1][:, :2]], labels=[*scenes.test.labels]
     )

@@ -122,7 +122,7 @@ def _files(folder: Path, suffixes: set[str]) -> dict[str, Path]:
 
 
 def _read_pair(image: Path, annotation: Path, class_of: np.ndarray, size: Sequence[int] | None):
-    picture, values = read_picture(image).convert("RGB"), open_picture(annotation, annotation)
+    picture, values = read_picture(image).convert("RGB"), open_picture(annotation, annotation, ["PNG"])
     if values.mode != "L":
         raise DataError(
             f"{annotation} holds colours or numbers of another kind (Pillow's mode {values.mode}): an annotation is a "

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from stat import S_ISREG
 
@@ -15,12 +16,13 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 BOMBS = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 
 
-def open_picture(source: Path | bytes, name: str | Path) -> Image.Image:
+def open_picture(source: Path | bytes, name: str | Path, formats: Sequence[str] = FORMATS) -> Image.Image:
     """What a file holds, turned upright as its EXIF entry says, and in Pillow's mode of its own.
 
     Args:
         source: its path, or its bytes.
         name: what to call it in an error.
+        formats: that it may have, whatever its name says.
 
     Raises:
         DataError: if it is missing, damaged, of another format, or has too many pixels.
@@ -30,7 +32,7 @@ def open_picture(source: Path | bytes, name: str | Path) -> Image.Image:
             raise ValueError("it is a folder or a pipe, and no file")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+            picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
         return ImageOps.exif_transpose(picture)  # loads it
     except BOMBS as error:
         raise DataError(f"{name} has too many pixels: {Image.MAX_IMAGE_PIXELS:,} are the most that is read.") from error
@@ -38,7 +40,7 @@ def open_picture(source: Path | bytes, name: str | Path) -> Image.Image:
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "it is none, or damaged"
-        raise DataError(f"{name} cannot be read as a picture ({reason}): give one in {', '.join(FORMATS)}.") from error
+        raise DataError(f"{name} cannot be read as a picture ({reason}): give one in {', '.join(formats)}.") from error
 
 
 def read_picture(source: Path | bytes, name: str | Path | None = None) -> Image.Image:
@@ -59,8 +61,11 @@ def in_8_bits(picture: Image.Image, name: str | Path) -> Image.Image:
     """`read_picture` of a picture that is open."""
     if not isinstance(picture, Image.Image):
         raise DataError(f"{name} is a {type(picture).__name__}, but must be one of PIL: `read_picture` reads a file.")
+    if not all(picture.size):
+        raise DataError(f"{name} has no pixels: its size is {picture.width} x {picture.height}.")
     if picture.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+        levels, transparent = np.asarray(picture), picture.info.get("transparency", -1)
+        return Image.fromarray(np.where(levels == transparent, 255, levels // 257).astype(np.uint8))
     if picture.mode in ("I", "F"):
         raise DataError(
             f"{name} holds numbers of 32 bits (Pillow's mode {picture.mode}), and nothing says which one is white: "

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from vitlab.fast.switch import is_on
 from vitlab.fast.upsampling import bands, rows_below, upsampling_matrix
-from vitlab.validation import finite
+from vitlab.validation import checked_size, finite
 
 COLUMNS = 128  # of a tile: with the rows that fit into the cache it is nearly a square, and needs few small logits
 STRIP = 256  # rows of pixels for which small logits are there at once
@@ -38,7 +38,7 @@ def argmax_of_rows(rows: Callable[[int, int], Tensor], like: Tensor, size: tuple
         like: (B, ..., h, w), on the device that computes.
         size: (H, W) of the result.
     """
-    (H, W), (h, w) = size, like.shape[-2:]
+    (H, W), (h, w) = checked_size(size), like.shape[-2:]
     classes = torch.empty(len(like), H, W, dtype=torch.long, device=like.device)
     extremes = []
     for start in range(0, H, STRIP):

@@ -22,7 +22,7 @@ from vitlab.pretrained.forms import (
     labels,
     read_labels,
 )
-from vitlab.validation import read_table, validated
+from vitlab.validation import path_of, read_table, validated
 
 
 def from_pretrained(kind: type, id_or_folder: str | Path, *, num_classes: int | None = None) -> nn.Module:
@@ -105,7 +105,7 @@ def save_pretrained(model: nn.Module, folder: str | Path, *, classes: Sequence[s
     tensors = {names[own]: as_filed(own, tensor).clone() for own, tensor in state.items()}
     with torch.device("meta"):
         _fitting(type(model)(model.config), tensors, "what is to be saved", with_head=True)
-    with folder_written_whole(Path(folder)) as draft:
+    with folder_written_whole(path_of(folder, CheckpointError)) as draft:
         write_json(draft / CONFIG_FILE, settings)
         write_tensors(draft / WEIGHTS_FILE, tensors, {"format": "pt"})  # transformers asks for this entry
 

@@ -24,7 +24,7 @@ from vitlab.pretrained.checkpoint import from_pretrained, read_settings, save_pr
 from vitlab.pretrained.forms import CONFIG_FILE, FORMS, CheckpointError, read_labels
 from vitlab.pretrained.preparation import PREPROCESSOR_FILE, Preparation, read_preparation
 from vitlab.segformer import SegFormer
-from vitlab.validation import finite
+from vitlab.validation import finite, path_of
 from vitlab.vit import ViT
 
 KINDS = {"ViT": ViT, "MiT": MiT, "SegFormer": SegFormer}
@@ -72,7 +72,13 @@ class Predictor:
         return (upsample(logits, picture.size[::-1]) if self.is_segmentation else logits)[0].softmax(dim=0)
 
     def segment(self, picture: Image.Image) -> Tensor:
-        """The class of each pixel of the picture: (H, W)."""
+        """The class of each pixel of the picture: (H, W).
+
+        Raises:
+            DataError: if the picture does not suit the model, or the model tells classes of whole pictures.
+        """
+        if not self.is_segmentation:
+            raise DataError(f"a {type(self.model).__name__} tells classes of whole pictures, and not of their pixels.")
         with _suiting():
             return self.model.segment(self.prepare([picture]), picture.size[::-1])[0]
 
@@ -130,8 +136,8 @@ def read_predictor(id_or_folder: str | Path) -> Predictor:
     Raises:
         CheckpointError: if it cannot be reached or read, is of no known kind, or has fewer than two outputs.
     """
-    if (Path(id_or_folder) / "model").is_dir():
-        id_or_folder = Path(id_or_folder) / "model"
+    inside = path_of(id_or_folder, CheckpointError) / "model"
+    id_or_folder = inside if inside.is_dir() else id_or_folder
     settings = read_settings(id_or_folder, CONFIG_FILE)
     architecture, names = read_labels(settings, f"{id_or_folder}/{CONFIG_FILE}")
     kind = next((kind for name, kind in KINDS.items() if architecture in FORMS[name].architectures), None)

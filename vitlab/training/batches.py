@@ -28,7 +28,8 @@ class Batches:
         rank, processes: each process computes its own, equal part of the batch.
 
     Raises:
-        TrainingError: if the batch cannot be split evenly, or is larger than the data set, or no image stays in sight.
+        TrainingError: if the batch cannot be split evenly, or is larger than the data set, or no image stays in sight,
+            or more than half of each crop is empty.
     """
 
     def __init__(
@@ -50,6 +51,14 @@ class Batches:
             )
         if getattr(augmentation, "crop_padding", 0) > min(dataset.train.images[0].shape[1:]):
             raise TrainingError(f"crop_padding is {augmentation.crop_padding}, which moves images out of sight.")
+        if getattr(augmentation, "crop", None):
+            sides = zip(*(image.shape[1:] for image in dataset.train.images), strict=True)
+            rooms = [max(side) * augmentation.scale[1] for side in sides]  # of the largest image, scaled at most
+            if any(side > 2 * room for side, room in zip(augmentation.crop, rooms, strict=True)):
+                raise TrainingError(
+                    f"crop is {augmentation.crop[0]} x {augmentation.crop[1]}, but the images fill {rooms[0]:.0f} x "
+                    f"{rooms[1]:.0f} at most: more than half of every batch would be empty."
+                )
         self.seed, self.batch_size = recipe.seed, recipe.batch_size
         self.split, self.num_classes = dataset.train, len(dataset.classes)
         self.augmentation = augmentation

@@ -37,6 +37,7 @@ from vitlab.training.optimization import learning_rate_factor, parameter_groups,
 from vitlab.training.recipe import Recipe, TrainingError, as_content, augmentation_of, build_model, make_recipe
 from vitlab.training.rehearsal import rehearse
 from vitlab.training.run import METRICS_FILE, claimed, finish, read_metrics, same_run
+from vitlab.validation import path_of
 
 
 def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> dict[str, Any]:
@@ -57,6 +58,9 @@ def train(recipe: Recipe, folder: Path, *, checkpoint_seconds: float = 60.0) -> 
         DataError: if the data cannot be had.
         OSError: if the folder cannot be written; once there is room, the same call goes on.
     """
+    if not isinstance(recipe, Recipe):
+        raise TrainingError(f"what is trained is a Recipe, as `read_recipe` reads it, and not {recipe!r}.")
+    folder = path_of(folder, TrainingError)
     recipe = make_recipe(as_content(recipe), recipe.name)  # also where none of its numbers comes from a file
     if "TORCHELASTIC_RUN_ID" not in os.environ and {"WORLD_SIZE", "LOCAL_RANK"} & os.environ.keys():
         raise TrainingError(

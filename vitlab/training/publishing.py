@@ -11,6 +11,7 @@ from vitlab.pretrained.predictor import PREPROCESSOR_FILE, read_predictor
 from vitlab.training.model_card import card
 from vitlab.training.recipe import TrainingError
 from vitlab.training.run import METRICS_FILE, MODEL_FOLDER, read_metrics
+from vitlab.validation import path_of
 
 CARD_FILE = "README.md"
 FILES = (CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE, METRICS_FILE, CARD_FILE)
@@ -26,6 +27,7 @@ def publish(run: Path, folder: Path) -> None:
     Raises:
         TrainingError, CheckpointError: if the run is not finished, or one of these files is there already.
     """
+    run, folder = path_of(run, TrainingError), path_of(folder, TrainingError)
     metrics, predictor = read_metrics(run), read_predictor(run)
     try:
         text = card(folder.resolve().name, metrics)

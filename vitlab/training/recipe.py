@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ from vitlab.segmentation.unet import UNet
 from vitlab.training.augment import ImageAugmentation, MaskAugmentation
 from vitlab.training.cnn import CNN
 from vitlab.training.first_weights import leave_out_attention_biases, look_at_neighbours
-from vitlab.validation import FileName, Limits, Many, NotNegative, Positive, Rate, Seed, read_table, validated
+from vitlab.validation import FileName, Limits, Many, NotNegative, Positive, Rate, Seed, path_of, read_table, validated
 from vitlab.vit import ViT
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -125,7 +125,7 @@ def read_recipe(name_or_path: str, **changes) -> Recipe:
     Raises:
         TrainingError: if there is none, or the file is not a recipe.
     """
-    path = Path(name_or_path)
+    path = path_of(name_or_path, TrainingError)
     path = path if path.suffix.lower() == ".toml" else RECIPES / f"{name_or_path}.toml"
     try:
         content = read_table(path, TrainingError, tomllib.loads)
@@ -146,9 +146,10 @@ def make_recipe(content: dict[str, Any], source: str, **changes) -> Recipe:
     """
     recipe = validated(Recipe, content, source, TrainingError)
     changes = {name: value for name, value in changes.items() if value is not None}
-    if "steps" in changes:  # the warm-up keeps its share of them
-        changes = {"warmup_steps": recipe.warmup_steps * changes["steps"] // recipe.steps} | changes
-    recipe = validated(Recipe, asdict(recipe) | changes, source, TrainingError)
+    changed = validated(Recipe, asdict(recipe) | changes, source, TrainingError)
+    if "warmup_steps" not in changes:  # it keeps its share of the steps
+        changed = replace(changed, warmup_steps=recipe.warmup_steps * changed.steps // recipe.steps)
+    recipe = changed
     if recipe.warmup_steps >= recipe.steps:
         raise TrainingError(
             f"{source}: warmup_steps is {recipe.warmup_steps}, but it must be from 0 to below the {recipe.steps} steps."
