@@ -235,6 +235,8 @@ def test_a_picture_that_the_model_cannot_take_is_a_sentence(segformer, tmp_path)
     assert "10 x 50 pixels, but height and width must be at least 29" in said
     change(segformer / PREPROCESSOR_FILE, do_resize=True, size={"shortest_edge": 4096})
     assert "are too many for a model" in run("predict", segformer, photo(tmp_path / "p.png", 900, 10))
+    change(segformer / PREPROCESSOR_FILE, size={"shortest_edge": 32})
+    assert "160000 x 32 pixels are a strip" in run("predict", segformer, photo(tmp_path / "p.png", 1, 5000))
 
 
 # ---- Evaluation.

@@ -197,6 +197,13 @@ def test_a_look_before_grading_names_what_cannot_be_graded(course, monkeypatch, 
     assert before == {path: path.read_bytes() for path in Path("submitted").rglob("*.ipynb")}
 
 
+@pytest.mark.parametrize("name", ["gus\njunior", "gus [2]", "gus*"])
+def test_a_name_that_nbgrader_misreads_is_told(name, tmp_path):
+    (tmp_path / name / TOPIC).mkdir(parents=True)
+    (note,) = intake.look(TOPIC, tmp_path, ROOT / "exercises")[name]
+    assert note.startswith("NOT GRADED: the folder's name has")
+
+
 def test_a_look_at_nothing_is_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("sys.argv", ["intake", TOPIC])

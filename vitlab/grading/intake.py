@@ -9,6 +9,7 @@ back; what cannot be found is said, and is never a 0 without a word. nbgrader ma
 
 import argparse
 import copy
+import glob
 import re
 import sys
 from pathlib import Path
@@ -106,7 +107,9 @@ def look(topic: str, submitted: Path = Path("submitted"), exercises: Path = Path
 
 
 def _look_at(folder: Path, topic: str, released: NotebookNode) -> list[str]:
-    path = folder / f"{topic}.ipynb"
+    name, path = folder.parent.name, folder / f"{topic}.ipynb"
+    if "\n" in name or glob.escape(name) != name:
+        return ["NOT GRADED: the folder's name has a line break or one of * ? [, which nbgrader misreads. Rename it."]
     if not path.exists():
         others = ", ".join(sorted(other.name for other in folder.glob("*.ipynb"))) or "no notebook"
         return [f"NOT GRADED: {path.name} is missing; the folder holds {others}. Rename it if it is the one."]
@@ -125,7 +128,7 @@ def main() -> int:
     except FileNotFoundError as error:
         parser.error(str(error))
     for student, notes in found.items():
-        print(student, *(f"  {note}" for note in notes), sep="\n")
+        print(student if student.isprintable() else repr(student), *(f"  {note}" for note in notes), sep="\n")
     lost = [student for student, notes in found.items() if any(note.startswith("NOT GRADED") for note in notes)]
     print(f"{len(found)} with remarks, {len(lost)} of them not to be graded as they are.")
     return int(bool(lost))

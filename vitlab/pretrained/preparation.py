@@ -16,6 +16,7 @@ from vitlab.validation import Colour, Limits, validated
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
 LARGEST = 2**24  # pixels that a model is given
+LONGEST = 256  # times the shorter side: from a strip of one pixel by thousands would come millions, and minutes of work
 
 # Entries that change no pixel here: pictures always become RGB, or grey for a model of one channel.
 OTHERS = """image_processor_type feature_extractor_type processor_class do_convert_rgb data_format input_data_format
@@ -67,7 +68,7 @@ class Preparation:
         """A picture of H' x W' pixels -> (C, H, W).
 
         Raises:
-            ValueError: if it is too large.
+            ValueError: if it is too large or too narrow.
             DataError: if it is none, or of 32 bits.
         """
         picture = in_8_bits(picture, "the picture").convert("L" if channels == 1 else "RGB")
@@ -78,6 +79,8 @@ class Preparation:
             size = (self.size.width, self.size.height)
         if size[0] * size[1] > LARGEST:
             raise ValueError(f"{size[1]} x {size[0]} pixels are too many for a model: {LARGEST:,} are the most.")
+        if max(size) > LONGEST * min(size):
+            raise ValueError(f"{size[1]} x {size[0]} pixels are a strip: a side is at most {LONGEST} times the other.")
         if size != picture.size:
             picture = picture.resize(size, self.resample)
         if self.do_center_crop:

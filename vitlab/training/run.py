@@ -127,7 +127,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """
     path = folder / METRICS_FILE
     if not path.is_file():
-        raise TrainingError(f"{folder} holds no finished run: there is no {METRICS_FILE}.")
+        raise TrainingError(f"{folder} holds no finished run: there is no file {METRICS_FILE}.")
     metrics = read_table(path, TrainingError)
     told = {each.name: metrics[each.name] for each in fields(Finished) if each.name in metrics}
     if not {"test_accuracy", "test_miou"} & told.keys():
