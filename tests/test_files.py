@@ -47,6 +47,18 @@ def test_what_a_killed_process_leaves_is_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("name", ["file.draft", "file.draft/thesis"])
+def test_what_happens_to_have_a_draft_s_name_is_left_alone(name, tmp_path):
+    own = tmp_path / name
+    own.parent.mkdir(exist_ok=True)
+    own.write_text("my own")
+    with pytest.raises(FileExistsError, match=r"file\.draft"), written_whole(tmp_path / "file"):
+        pytest.fail("the work began")
+    if own.parent != tmp_path:
+        remove_draft(tmp_path / "file")
+    assert own.read_text() == "my own"
+
+
 def test_two_that_write_to_one_place_do_not_mix(tmp_path):
     path = tmp_path / "file"
     with written_whole(path) as draft:

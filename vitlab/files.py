@@ -45,13 +45,19 @@ def remove_draft(path: Path) -> None:
     """Remove what a process that was killed had written so far of `path`."""
     draft = _draft(path)
     if draft.is_dir() and not draft.is_symlink():
-        shutil.rmtree(draft)
+        if not _is_foreign(draft):
+            shutil.rmtree(draft)
     else:
         draft.unlink(missing_ok=True)
 
 
 def _draft(path: Path) -> Path:
     return path.with_name(f"{path.name}.draft")  # the same name each time, so that the next start finds it
+
+
+def _is_foreign(draft: Path) -> bool:
+    """Whether a folder of that name holds what no draft does, and so is somebody's own."""
+    return any(file.name != "new" and not file.name.startswith(".") for file in draft.iterdir())
 
 
 @contextmanager
@@ -62,6 +68,8 @@ def _moved(draft: Path, folder: Path) -> Iterator[Path]:
     """
     try:
         draft.mkdir(parents=True, exist_ok=True)
+        if _is_foreign(draft):
+            raise FileExistsError(errno.EEXIST, "files of somebody else stand there", str(draft))
         with FileLock(draft / ".lock").acquire(blocking=False):
             try:
                 new = draft / "new"
@@ -82,7 +90,8 @@ def _moved(draft: Path, folder: Path) -> Iterator[Path]:
     except Timeout as error:
         raise OSError(errno.EBUSY, "another process is writing it", str(draft.with_suffix(""))) from error
     except OSError as error:
-        if error.errno and str(error.filename or draft).startswith(str(draft)):
+        in_the_way = isinstance(error, FileExistsError)  # what has the draft's own name
+        if error.errno and not in_the_way and str(error.filename or draft).startswith(str(draft)):
             error.filename = str(draft.with_suffix(""))  # a full disk does not say at all what did not fit
         raise
 

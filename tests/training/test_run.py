@@ -281,14 +281,22 @@ def test_a_run_is_published_where_nothing_is_overwritten(finished, tmp_path):
     for folder in (finished, finished / "model", tmp_path / "mine", tmp_path / "file"):
         done = CliRunner().invoke(app, ["publish", str(finished), str(folder)])
         assert done.exit_code == 1 and done.output.startswith("Error: ") and str(folder) in done.output
-    (finished / "metrics.json").write_text(
-        json.dumps(json.loads(before[str(finished / "metrics.json")]) | {"data": {}})
-    )
-    done = CliRunner().invoke(app, ["publish", str(finished), str(tmp_path / "published")])
-    assert done.exit_code == 1 and "lacks or misstates 'test'" in done.output
     assert (tmp_path / "mine" / "README.md").read_text() == (tmp_path / "file").read_text() == "my own"
-    assert not (tmp_path / "published").exists()
-    assert contents(finished).keys() == before.keys()
+    assert contents(finished) == before
+
+
+def test_metrics_that_lack_or_misstate_something_are_named(finished, tmp_path):
+    path, folder = finished / "metrics.json", tmp_path / "published"
+    metrics = json.loads(path.read_text())
+    for change, act, words in (
+        ({"data": {}}, lambda: publish(finished, folder), "damaged: it lacks 'test'"),
+        ({"operations": None}, lambda: publish(finished, folder), "an entry is of another kind than a run writes"),
+        ({"recipe": {}}, lambda: train(TINY, finished), "holds a run with name = None, but now it is 'tiny'"),
+    ):
+        path.write_text(json.dumps(metrics | change))
+        with pytest.raises(TrainingError, match=words):
+            act()
+    assert not folder.exists()
 
 
 def test_what_a_caller_gets_wrong_is_named(finished, tmp_path):

@@ -28,7 +28,8 @@ def locate(id_or_folder: str | Path, name: str) -> Path:
     if folder.is_dir():
         if not (folder / name).is_file():
             raise CheckpointError(
-                f"the folder {folder} has no {name}: a checkpoint is {CONFIG_FILE} and {WEIGHTS_FILE}."
+                f"the folder {folder} has no {name}: a checkpoint is {CONFIG_FILE} and {WEIGHTS_FILE}, with "
+                f"preprocessor_config.json for pictures. Runs of a U-Net or a CNN leave none."
             )
         return folder / name
     try:

@@ -32,7 +32,8 @@ def publish(run: Path, folder: Path) -> None:
     try:
         text = card(folder.resolve().name, metrics)
     except (KeyError, TypeError, ValueError) as error:
-        raise TrainingError(f"{run / METRICS_FILE} is damaged: it lacks or misstates {error}.") from error
+        fault = f"it lacks {error}" if isinstance(error, KeyError) else "an entry is of another kind than a run writes"
+        raise TrainingError(f"{run / METRICS_FILE} is damaged: {fault}.") from error
     with folder_written_whole(folder) as draft:
         for name in FILES:
             if os.path.lexists(folder / name):

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean as mean_of
 from statistics import stdev
@@ -70,7 +70,8 @@ def same_run(folder: Path, before: dict[str, Any], recipe: Recipe) -> None:
     Raises:
         TrainingError: if they differ.
     """
-    usual = {f.name: f.default for f in fields(Recipe)}  # for entries that did not exist yet when the run began
+    # For entries that did not exist yet when the run began; those without a default have always been there.
+    usual = {f.name: None if f.default is MISSING else f.default for f in fields(Recipe)}
     for name, value in as_content(recipe).items():
         was = before.get(name, usual[name])
         if was != value:
