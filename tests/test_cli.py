@@ -16,6 +16,13 @@ from vitlab.cli import app, in_a_sentence
 from vitlab.data import DataError
 
 
+def denied(number: int):
+    def cause() -> None:
+        raise OSError(number, os.strerror(number), "a/file")
+
+    return cause
+
+
 def recursive() -> None:
     json.loads("[" * 100_000)
 
@@ -35,6 +42,11 @@ def unidentified() -> None:
             lambda: Path("nowhere").read_text(),
             "nowhere cannot be read or written: No such file or directory. Please put",
         ),
+        (
+            denied(errno.EACCES),
+            "a/file cannot be read or written: Permission denied. Please give access to it, then",
+        ),
+        (denied(errno.EROFS), "Read-only file system. Please choose another place, then give the same command again."),
         (lambda: os.write(os.open("/dev/full", os.O_WRONLY), b"x"), "No space left on device. Please make room, then"),
         (lambda: [0] * 10**15, "the memory of this machine is too small for that"),
         (recursive, "a file cannot be read, because it is damaged or of another kind: maximum recursion"),

@@ -368,6 +368,11 @@ def test_outputs_without_names_are_counted_and_a_byte_order_mark_is_read_over(tm
     assert ViT.from_pretrained(tmp_path).config.num_classes == 5
 
 
+def with_another_head(model):
+    model.head = torch.nn.Linear(12, 3)
+    return model
+
+
 @pytest.mark.parametrize(
     "make, error, sentence",
     [
@@ -398,6 +403,11 @@ def test_outputs_without_names_are_counted_and_a_byte_order_mark_is_read_over(tm
         (lambda folder: save_pretrained(ViT(TINY_VIT), folder, classes="abcde"), CheckpointError, "1 names for 5"),
         (lambda folder: ViT(TINY_VIT).half()(torch.zeros(1, 3, 16, 16)), ValueError, "convert either"),
         (lambda folder: save_pretrained(ViT(TINY_VIT), folder, classes=["a", "b"]), CheckpointError, "2 names for 5"),
+        (
+            lambda folder: with_another_head(ViT(TINY_VIT)).save_pretrained(folder),
+            CheckpointError,
+            r"\(3, 12\) instead",
+        ),
         (lambda folder: save_pretrained(ViT(TINY_VIT), folder, classes=["a"] * 4 + ["\n"]), CheckpointError, "a line"),
         (
             lambda folder: save_pretrained(torch.nn.DataParallel(ViT(TINY_VIT)), folder),

@@ -401,6 +401,8 @@ def test_onnx_gives_the_same_scores(tmp_path):
         (lambda: ConfusionMatrix(3, ignore_index=2), "ignore_index is 2, .* must be none"),
         (lambda: measured([[0, 1]], [[0], [1]]), r"predictions are \(1, 2\) and labels \(2, 1\), .* argmax"),
         (lambda: measured([0, 1], [0, 4]), r"labels hold 4, but classes are 0 \.\.\. 3, and only the label 255"),
+        (lambda: measured([0, 0.7], [0, 1]), "predictions are torch.float32, but classes are integers"),
+        (lambda: measured([0, 1], [0, 0.7]), "labels are torch.float32, but classes are integers"),
         (lambda: measured([0, -1], [0, 1]), r"predictions hold -1, but classes are 0 \.\.\. 3"),
     ],
 )

@@ -173,12 +173,28 @@ def test_changed_copies_are_decoded_again(tmp_path):
         {"labels": np.full(TRAIN, 3)},
         {"jpeg": np.zeros(9, np.uint8)},
         {"class_names": np.array([{"a": "pickle"}], object)},
+        {"offsets": np.zeros(TRAIN + 1)},
+        {"class_names": np.array([NAMES["cifar10"]])},
     ],
-    ids=["labels for other images", "a label without a class", "no JPEGs", "a pickle"],
+    ids=["labels for other images", "a label without a class", "no JPEGs", "a pickle", "decimals", "names in pairs"],
 )
 def test_wrong_jpeg_copies(tmp_path, changes):
     give_jpeg_copies(tmp_path, **changes)
     with pytest.raises(DataError, match=r"cifar10_train_jpeg\.npz cannot be read"):
+        load("cifar10")
+
+
+def test_a_copy_that_is_no_archive_or_missing_is_named(tmp_path):
+    give_jpeg_copies(tmp_path)
+    train, test = (tmp_path / "given" / path for path in cifar.JPEG_COPIES)
+    test.unlink()
+    with pytest.raises(DataError, match=r"cifar10_test_jpeg\.npz"):
+        load("cifar10")
+    np.save(train.with_suffix(".npy"), np.zeros(3))
+    train.with_suffix(".npy").replace(train)
+    give = train.read_bytes()
+    test.write_bytes(give)
+    with pytest.raises(DataError, match=r"cifar10_train_jpeg\.npz cannot be read \(it is no \.npz file\)"):
         load("cifar10")
 
 

@@ -227,6 +227,16 @@ def test_a_cache_that_cannot_be_made(tmp_path, monkeypatch):
         fetch(remote())
 
 
+def test_a_user_without_a_home_is_told_what_to_name(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(DataError, match="there is no home folder: name a folder for downloads in XDG_CACHE_HOME"):
+        fetch(remote())
+
+
 def test_killed_in_mid_download(cache):
     part = cache / "set" / "file.bin.part"
     with serve("stalled") as server:

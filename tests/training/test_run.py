@@ -1,5 +1,6 @@
 """The folder of a run: it belongs to one run, and what stands there is whole, right and nobody else's."""
 
+import errno
 import json
 import math
 import os
@@ -20,7 +21,8 @@ from typer.testing import CliRunner
 
 from vitlab.cli import app
 from vitlab.data import DataError
-from vitlab.training import Recipe, TrainingError, loop, read_recipe, train
+from vitlab.pretrained import checkpoint
+from vitlab.training import Recipe, TrainingError, log, loop, read_recipe, train
 from vitlab.training.batches import Batches
 from vitlab.training.checkpoint import FILE
 from vitlab.training.log import read_log
@@ -263,6 +265,18 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch):
         train(replace(TINY, steps=1), tmp_path)
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / FILE).values())
     assert not (tmp_path / "metrics.json").exists()
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for module, name in ((log, "draw_curves"), (checkpoint, "write_json")):  # for curves.png, and for model/
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left on device"):
+            patch.setattr(module, name, full)
+            train(TINY, tmp_path / "run")
+        assert {path.name for path in (tmp_path / "run").iterdir()} <= {".lock", FILE, "log.jsonl", "curves.png"}
+    assert train(TINY, tmp_path / "run")["test_accuracy"] > 0
 
 
 @pytest.mark.parametrize("left", [{"WORLD_SIZE": "2"}, {"LOCAL_RANK": "0", "WORLD_SIZE": "1", "RANK": "0"}])
