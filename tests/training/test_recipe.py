@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 
 from vitlab.training import TrainingError, read_recipe
-from vitlab.training.recipe import make_recipe
+from vitlab.training.recipe import data_options, make_recipe
 
 NAN, INFINITY = float("nan"), float("inf")
 CLASSIFIER = {
@@ -155,3 +155,9 @@ def test_files_that_are_no_recipes(name, content, sentence, tmp_path):
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(TrainingError, match=sentence):
         read_recipe(str(path))
+
+
+def test_a_folder_alone_is_no_data_set():
+    assert data_options("digits") == {"name": "digits"}
+    with pytest.raises(TrainingError, match="needs options: give a recipe"):
+        data_options("folder")
