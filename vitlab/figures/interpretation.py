@@ -75,5 +75,6 @@ def show_entropy_and_kl(runs: dict[str, dict[str, list[float]]], steps: dict[str
         ax.set_ylim(bottom=0)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].axhline(top, color="black", linestyle=":", linewidth=1)
+    axes[0].set_ylim(0, 1.1 * top)
     axes[0].set_ylabel("nats", fontsize=10)
     axes[1].legend(fontsize=8, frameon=False)
