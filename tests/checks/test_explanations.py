@@ -9,16 +9,18 @@ from torch import nn
 
 from vitlab import checks
 from vitlab.attention import attention, attention_scores, multi_head_self_attention
-from vitlab.checks.engine import table, values
+from vitlab.checks.engine import diagnosis, table, values
 from vitlab.checks.engine.candidate import LocalCandidate
 from vitlab.checks.engine.explain import agrees
 from vitlab.checks.engine.judge import judge
-from vitlab.checks.engine.observation import missed_step
+from vitlab.checks.engine.observation import missed_step, seen
 from vitlab.checks.engine.program import RESULT, Program, read
 from vitlab.checks.engine.slips import run
 from vitlab.checks.engine.smallest import smallest
+from vitlab.checks.engine.trial import Trial
 from vitlab.checks.engine.words import Notation
 from vitlab.embeddings import patchify
+from vitlab.encoder import encoder_block
 
 EXERCISES = checks.derivable()
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
@@ -249,6 +251,46 @@ def test_images_that_touch_each_other_are_named():
         return A + A.std(dim=0, unbiased=False).sin()
 
     assert any("images should not touch each other" in s for s in judged("attention_scores", scores).sentences)
+
+
+def test_a_size_without_effect_is_named():
+    def heads(Z, W_Q, W_K, W_V, W_O, num_heads):
+        return (multi_head_self_attention(Z, W_Q, W_K, W_V, W_O, 1) + 0.1 * Z).sin()
+
+    exercise, candidate = EXERCISES["multi_head_self_attention"], LocalCandidate({"multi_head_self_attention": heads})
+    case = next(case for part in exercise.cases(0) for case in part if case.arguments[-1] > 1)
+    trial = Trial(case, exercise.reference(*case.arguments), candidate.call(exercise.name, case.arguments), "", True)
+    assert "The result does not depend on `num_heads`." in seen(exercise, candidate, trial)
+
+
+def test_a_step_is_not_to_blame_where_there_is_a_way_around_it():
+    def block(Z, p, num_heads):
+        return (encoder_block(Z, p, num_heads) + Z).sin()
+
+    assert not missed_step(EXERCISES["encoder_block"], LocalCandidate({"encoder_block": block}))
+
+
+def test_what_else_is_wrong_stands_beside_a_wrong_result():
+    def weights(A):
+        if len(A) > 1:
+            return (A.softmax(-1) + 0.1).sin()
+        result = A.softmax(-1)
+        A.zero_()
+        return result
+
+    sentences = judged("attention_weights", weights).sentences
+    assert any(sentence.startswith("Besides, the function changes its input `A`") for sentence in sentences), sentences
+
+
+def test_one_number_that_is_right_by_chance_is_no_pattern():
+    expected = torch.arange(1.0, 57).reshape(1, 2, 28)
+    output = expected**1.1
+    output[..., 5] = expected[..., 5]
+    assert "right for" not in diagnosis.wrong_numbers(output, expected, torch.float32, ("image", "token", "feature"))
+    output[:, 0] = expected[:, 0]
+    assert "right for token 0" in diagnosis.wrong_numbers(
+        output, expected, torch.float32, ("image", "token", "feature")
+    )
 
 
 def test_in_mixup_images_may_touch_and_what_is_scaled_in_place_is_told():

@@ -33,7 +33,7 @@ def explain(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed:
     beside = [trial.fault for trial in trials if trial.fault and not trial.misplaced][:1]
     if not misplaced:
         return Told(beside or [f"`{exercise.name}` is right."])
-    first = misplaced[0]
+    first, beside = misplaced[0], [fault.replace("The result is right, but", "Besides,") for fault in beside]
     named = mistake(exercise, candidate, trials, seed)
     if named:
         sentences = [

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from vitlab.checks.engine import diagnosis, values
 from vitlab.checks.engine.candidate import Candidate
 from vitlab.checks.engine.exercise import Exercise, Sizes
-from vitlab.checks.engine.program import Program, execute, is_temporary, read
+from vitlab.checks.engine.program import Operation, Program, execute, is_temporary, read
 from vitlab.checks.engine.slips.view import atoms
 from vitlab.checks.engine.trial import Trial
 from vitlab.checks.engine.words import bare, listed
@@ -52,17 +52,25 @@ def steps(exercise: Exercise, arguments: tuple) -> list[tuple[str, Tensor]]:
 
 
 def _dependence(exercise: Exercise, candidate: Candidate, trial: Trial) -> str:
-    """Arguments that should have an effect and have none; images that touch each other."""
+    """Arguments that should have an effect and have none: tensors and sizes. Images that touch."""
     came, arguments = trial.came, trial.case.arguments
     if came is None or came.is_floating_point() != trial.expected.is_floating_point():
         return ""
 
-    def moved(k: int, other: Tensor) -> tuple[Tensor | None, Tensor]:
-        """What the candidate and the reference give with another tensor in the place of an argument."""
+    def moved(k: int, other: Tensor | int) -> tuple[Tensor | None, Tensor]:
+        """What the candidate and the reference give with another value of an argument."""
         changed = (*arguments[:k], other, *arguments[k + 1 :])
         output = candidate.call(exercise.name, changed).output
         return None if output is None else values.as_tensor(output), values.as_tensor(exercise.reference(*changed))
 
+    for k in (k for k, x in enumerate(arguments) if type(x) is int):
+        try:
+            output, right = moved(k, 2 if arguments[k] == 1 else 1)
+        except Exception:  # the reference's: the other arguments need another number
+            continue
+        if output is not None and diagnosis.close(output, came, trial.dtype):
+            if not diagnosis.close(right, trial.expected, trial.dtype):
+                return f"The result does not depend on `{exercise.arguments[k]}`."
     floating = [k for k, x in enumerate(arguments) if isinstance(x, Tensor) and x.is_floating_point()]
     without = []
     for k in floating:
@@ -97,12 +105,16 @@ def missed_step(exercise: Exercise, candidate: Candidate) -> str:
     before = _double(candidate, exercise, arguments)
     if before is None:
         return ""
+    computed = program.run(arguments)
     passed = ""
     for place, op in enumerate(program.operations[:-1]):
         name = op.targets[0]
         later = {used for other in program.operations[place + 1 :] for used in atoms(other.code)}
         own = [k for k, a in enumerate(exercise.arguments) if _floating(arguments[k]) and a not in later]
         if is_temporary(name) or len(op.targets) > 1 or not own:
+            continue
+        beside = _made_from({exercise.arguments[k] for k in own}, program.operations[:place])
+        if any(isinstance(computed[other], Tensor) for other in beside & later):  # a way around the step
             continue
         still = _direction_of_rest(program, place, arguments, own)
         if still is None:
@@ -120,6 +132,15 @@ def missed_step(exercise: Exercise, candidate: Candidate) -> str:
             f"Your result depends on {said} only through `{bare(name)}`: look at that step, and at what comes after it."
         )
     return passed
+
+
+def _made_from(names: set[str], operations: list[Operation]) -> set[str]:
+    """What is computed from some names, directly or through others."""
+    made = set(names)
+    for operation in operations:
+        if made & set(atoms(operation.code)):
+            made |= set(operation.targets)
+    return made - names
 
 
 STEP = 1e-4  # how far the arguments are moved; what is of second order in it is 1e-4 of what is of first
