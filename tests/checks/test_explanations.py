@@ -282,6 +282,28 @@ def test_what_else_is_wrong_stands_beside_a_wrong_result():
     assert any(sentence.startswith("Besides, the function changes its input `A`") for sentence in sentences), sentences
 
 
+def test_a_function_that_stops_where_its_slip_does_is_told_both():
+    def scores(Q, K):
+        return Q @ K / Q.shape[-1] ** 0.5
+
+    first, second, *_ = judged("attention_scores", scores).sentences
+    assert first.startswith(("Your function does what comes of one slip", "The function stopped")), first
+    assert "The function stopped" in first + second
+
+
+def test_the_smallest_case_keeps_whole_numbers_whole():
+    example = smallest(EXERCISES["shift_labels"], LocalCandidate({"shift_labels": lambda labels: labels}))
+    assert "dtype=torch.uint8" in example.code
+
+
+def test_a_comprehension_is_no_function_of_the_student_s():
+    def encoder(z_0, blocks, gamma, beta, num_heads):
+        return torch.stack([block["W"] for block in blocks])
+
+    text = " ".join(judged("encoder", encoder).sentences)
+    assert "KeyError" in text and "<listcomp>" not in text
+
+
 def test_one_number_that_is_right_by_chance_is_no_pattern():
     expected = torch.arange(1.0, 57).reshape(1, 2, 28)
     output = expected**1.1

@@ -553,7 +553,7 @@ mixed = Exercise(
             "one image; all sizes alike; float64, gradients",
             1,
             Sizes("one image", B=1),
-            Sizes("nothing is mixed", lambda i, t, lam, p: (i, t, 1.0, p), B=3),
+            Sizes("an unmixed batch", lambda i, t, lam, p: (i, t, 1.0, p), B=3),
             Sizes("all sizes alike", _small_share, B=3, C="B", H="B", W="B", N="B", gradient=True),
             Sizes(B=4, gradient=True),
         ),

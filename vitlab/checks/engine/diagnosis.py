@@ -76,7 +76,7 @@ def wrong_shape(output: Tensor, expected: Tensor, symbols: str) -> str:
         wrong = [
             f"{name} is {g} instead of {w}" for name, g, w in zip(names, got, wanted, strict=True) if g != w
         ]  # fmt: skip
-        return f"{sentence}: {' and '.join(wrong)}."
+        return f"{sentence}: {' and '.join(dict.fromkeys(wrong))}."
     return sentence + "."
 
 

@@ -36,10 +36,9 @@ def explain(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed:
     first, beside = misplaced[0], [fault.replace("The result is right, but", "Besides,") for fault in beside]
     named = mistake(exercise, candidate, trials, seed)
     if named:
-        sentences = [
-            named,
-            *([first.fault] if first.came is not None and first.came.shape != first.expected.shape else []),
-        ]
+        raised = first.came is None
+        said = named.replace("Your numbers are those of", "Your function does what comes of") if raised else named
+        sentences = [said, *([first.fault] if raised or first.came.shape != first.expected.shape else [])]
     else:
         sentences = [first.fault, *seen(exercise, candidate, first)]
         if right := [trial for trial in trials if not trial.misplaced]:

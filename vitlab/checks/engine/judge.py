@@ -190,7 +190,8 @@ def _not_written(outcome: Outcome) -> bool:
 
 
 def _raised(exercise: Exercise, outcome: Outcome) -> str:
-    inside = f" of `{outcome.inside}`" if outcome.inside and outcome.inside != exercise.name else ""
+    own = outcome.inside not in ("", exercise.name) and outcome.inside[:1] != "<"  # <listcomp> is no function's name
+    inside = f" of `{outcome.inside}`" if own else ""
     if _not_written(outcome):
         if inside:
             return f"`{exercise.name}` calls `{outcome.inside}`, which is not written yet."

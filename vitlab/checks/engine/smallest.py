@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+import torch
 from torch import Generator, Tensor
 
 from vitlab.checks.engine import diagnosis, values
@@ -68,7 +69,9 @@ def _code(value: Any) -> str:
     if isinstance(value, Tensor) and not value.ndim:
         return _numbers(value.item())
     if isinstance(value, Tensor):
-        return f"torch.tensor({_numbers(value.tolist())})" if value.numel() else f"torch.zeros({tuple(value.shape)})"
+        numbers = f"tensor({_numbers(value.tolist())}" if value.numel() else f"zeros({tuple(value.shape)}"
+        plain = value.is_floating_point() or (value.numel() and value.dtype in (torch.int64, torch.bool))
+        return f"torch.{numbers})" if plain else f"torch.{numbers}, dtype={value.dtype})"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key!r}: {_code(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
