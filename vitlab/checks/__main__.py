@@ -1,7 +1,7 @@
 """For authors, in the repository's root.
 
 python -m vitlab.checks tables [EXERCISE ...]   make the tables of slips anew (all that are out of date, or those named)
-python -m vitlab.checks report                  measure the checks, and write book/results/checks.json
+python -m vitlab.checks report [EXERCISE ...]   measure the checks, and write book/results/checks.json
 """
 
 import argparse
@@ -21,15 +21,16 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     tables = commands.add_parser("tables", help="make the tables of slips anew")
     tables.add_argument("exercise", nargs="*", help="by default all whose table is out of date")
-    commands.add_parser("report", help="measure the checks, and write book/results/checks.json")
+    report = commands.add_parser("report", help="measure the checks, and write book/results/checks.json")
+    report.add_argument("exercise", nargs="*", help="by default all")
     options = parser.parse_args()
-    if options.command == "report":
-        from vitlab.checks.measure import main as measure
-
-        return measure()
     known = list(derivable())
     if unknown := [name for name in options.exercise if name not in known]:
         parser.error(f"there is no exercise {unknown[0]!r}; the exercises are {', '.join(known)}")
+    if options.command == "report":
+        from vitlab.checks.measure import main as measure
+
+        return measure(options.exercise)
     with ProcessPoolExecutor(initializer=quietly) as workers:
         for line in workers.map(make, options.exercise or [name for name in known if out_of_date(name)]):
             print(line, flush=True)
