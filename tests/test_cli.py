@@ -61,6 +61,14 @@ def test_what_a_user_can_put_right_is_a_sentence(cause, sentence, monkeypatch):
     assert done.exit_code == 1 and sentence in done.output and len(done.output.splitlines()) == 1
 
 
+def test_help_that_cannot_be_written_is_a_sentence():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "vitlab", "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "Error: the help cannot be written: No space left on device."
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("charset, shown", [("utf-8", "名"), ("ascii", "\\u540d")])
 def test_what_is_printed_steers_no_terminal_and_suits_it(charset, shown, monkeypatch):
     fault = DataError(f"a name of \x1b]0;title\x07 {os.fsdecode(bytes([255]))} 名")

@@ -140,6 +140,7 @@ def test_from_config_takes_changes():
         (lambda: ViT(TINY)(torch.randn(1, 3, 33, 48)), "33 x 48 pixels, .* multiples of 8"),
         (lambda: ViT(TINY)(torch.randn(1, 4, 32, 48)), "have 4 channels, but this model was made for 3"),
         (lambda: ViT(TINY)(torch.randn(3, 32, 48)), r"must be \(B, C, H, W\)"),
+        (lambda: ViT(TINY).tokens(torch.ones(1, 3, 32, 48).byte()), "must be a tensor of floats, .* are torch.uint8"),
     ],
 )
 def test_bad_input_is_named(act, sentence):

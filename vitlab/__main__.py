@@ -11,6 +11,8 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit("Interrupted.")
+    except OSError as error:  # before a command begins there is only the help to write
+        sys.exit(f"Error: the help cannot be written: {error.strerror}.")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from vitlab.encoder import EncoderBlock, drop_path_rates, initialize, run_blocks
 from vitlab.layer_norm import LayerNorm
 from vitlab.mix_ffn import MixFeedForward
 from vitlab.overlap_embeddings import OverlapEmbeddings
-from vitlab.pretrained.model import PublishedModel
+from vitlab.pretrained.model import PublishedModel, checked
 from vitlab.sra import SpatialReductionAttention
 from vitlab.steps import UNSEEN, Steps
 from vitlab.validation import Counts, Outputs, Rate, Size, Sizes
@@ -176,7 +176,7 @@ class MiT(PublishedModel):
             )
         features = []
         # Channels last: then tokens (B, H, W, d) and feature maps (B, d, H, W) are views of the same memory.
-        x = images.contiguous(memory_format=torch.channels_last)
+        x = checked(self, images).contiguous(memory_format=torch.channels_last)
         for i, stage in enumerate(self.stages, start=1):
             x = stage(x, self.gradient_checkpointing and self.training, steps.of(f"stage_{i}"))
             features.append(x)

@@ -18,7 +18,7 @@ from vitlab.embeddings import Embeddings, assemble_sequence, embed_patches
 from vitlab.encoder import Encoder, encoder, initialize
 from vitlab.fast.class_token import class_token
 from vitlab.ffn import ffn_parameters
-from vitlab.pretrained.model import PublishedModel
+from vitlab.pretrained.model import PublishedModel, checked
 from vitlab.steps import UNSEEN, Steps
 from vitlab.validation import Count, Outputs, Positive, Rate, Size
 
@@ -214,7 +214,7 @@ class ViT(PublishedModel):
 
     def _sequence(self, images: Tensor) -> Tensor:
         """z_0, in training without the patches that are left out: (B, C, H, W) -> (B, n+1, d)."""
-        z_0 = self.embeddings(images)
+        z_0 = self.embeddings(checked(self, images))
         return leave_out_patches(z_0, self.patch_dropout) if self.training and self.patch_dropout else z_0
 
 
