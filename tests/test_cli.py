@@ -63,7 +63,9 @@ def test_what_a_user_can_put_right_is_a_sentence(cause, sentence, monkeypatch):
 
 def test_help_that_cannot_be_written_is_a_sentence():
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-m", "vitlab", "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "vitlab", "--help"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "Error: the help cannot be written: No space left on device."
     assert "Traceback" not in done.stderr

@@ -62,7 +62,7 @@ def test_bad_input_is_named():
     model = MiT(TINY)
     with pytest.raises(ValueError, match="are 28 x 64 pixels, but height and width must be at least 29"):
         model(torch.randn(1, 3, 28, 64))
-    with pytest.raises(ValueError, match="must be a tensor of floats, normalized, but these are torch.uint8"):
+    with pytest.raises(ValueError, match="must be a tensor of floats, normalized"):
         model.features(torch.ones(1, 3, 64, 64).byte())
     with pytest.raises(ValueError, match="have 4 channels, but this model was made for 3"):
         model(torch.randn(1, 4, 64, 64))
