@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from accelerate import PartialState
 from PIL import Image, UnidentifiedImageError
 from typer.testing import CliRunner
 
 from vitlab import training
+from vitlab.__main__ import main
 from vitlab.cli import app, in_a_sentence
 from vitlab.data import DataError
 
@@ -101,6 +104,26 @@ def test_an_interruption_is_a_sentence(monkeypatch):
     monkeypatch.setattr(training, "read_recipe", interrupted)
     done = CliRunner().invoke(app, ["train"])
     assert done.exit_code == 130 and done.output.startswith("Interrupted. ")
+
+
+def test_an_interruption_of_the_first_imports_says_no_more(monkeypatch):
+    class Interrupted(ModuleType):
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "vitlab.cli", Interrupted("vitlab.cli"))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == "Interrupted."
+
+
+def test_a_rank_left_over_by_another_program_hides_no_result(monkeypatch, tmp_path):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(training, "train", lambda *arguments: {"test_accuracy": 0.5, "seconds": 1.0})
+    PartialState._reset_state()
+    done = CliRunner().invoke(app, ["train", "digits", "--out", str(tmp_path)])
+    PartialState._reset_state()
+    assert done.output.startswith("test accuracy 50.00% after 1 s; written to ")
 
 
 def test_help_waits_for_no_torch():
