@@ -102,6 +102,30 @@ def _(F_i, L, b, size):
     return upsample(projected.permute(0, 3, 2, 1), size)
 
 
+@project.misconception(
+    "The way back is permute(0, 2, 3, 1) once more: that one moves the channels to the end; permute(0, 3, 1, 2) brings "
+    "(B, h, w, C) back to (B, C, h, w)."
+)
+def _(F_i, L, b, size):
+    projected = F_i.permute(0, 2, 3, 1) @ L + b
+    return upsample(projected.permute(0, 2, 3, 1), size)
+
+
+@project.misconception(
+    "The map becomes a square of H × H pixels: size holds two numbers, rows and columns; give interpolate size=size."
+)
+def _(F_i, L, b, size):
+    return upsample(_projected(F_i, L, b), (size[0], size[0]))
+
+
+@project.misconception(
+    "The map is stretched by one whole factor for rows and columns, H // h: 5 columns become 10 by it and never 9. Give "
+    "interpolate size=size."
+)
+def _(F_i, L, b, size):
+    return F.interpolate(_projected(F_i, L, b), scale_factor=size[0] // F_i.shape[2], mode="bilinear")
+
+
 @project.misconception(CHANNELS_LAST)
 def _(F_i, L, b, size):
     return upsample(_projected(F_i, L, b), size).permute(0, 2, 3, 1)

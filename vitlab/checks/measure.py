@@ -75,10 +75,10 @@ def _measure(job: tuple[str, str]) -> dict[str, Any]:
     times: list[float] = []
 
     def judged(function: Callable, seed: int) -> ExerciseResult:
-        start = time.perf_counter()
+        start = time.process_time()
         result = judge(exercise, LocalCandidate({name: function}), seed)
         if not result.passed:
-            times.append(1000 * (time.perf_counter() - start))
+            times.append(1000 * (time.process_time() - start))
         return result
 
     by_mutant = [(mutant, judged(mutant, seed % len(SEEDS))) for seed, mutant in enumerate(mutants)]
@@ -101,8 +101,8 @@ def _measure(job: tuple[str, str]) -> dict[str, Any]:
         },
         "mutants explained": _share([result for _, result in by_mutant]),
         "pairs explained": _share([result for _, result in by_pair]),
-        "milliseconds, median": round(median(times)),
-        "milliseconds, largest": round(max(times)),
+        "milliseconds of a processor, median": round(median(times)),
+        "milliseconds of a processor, largest": round(max(times)),
     }
 
 
@@ -143,6 +143,7 @@ def _reason(exercise: Exercise, function: Callable) -> str:
     generator = Generator().manual_seed(99)
     lines = [line for part in exercise.parts for line in part.lines]
     cases = [exercise.case(line, generator) for line in [Sizes(gradient=True)] * 10 + lines * 3]
+    cases = [case for case in cases if _returns(exercise.reference, case.arguments)]  # no grid smaller than R x R
     for precision, reason in EQUAL.items():
         if all(_gives_the_numbers(function, exercise, case, precision) for case in cases):
             return reason
