@@ -167,7 +167,7 @@ class MiT(PublishedModel):
         # Every stage must leave at least R x R tokens for its attention: ⌈H / (s_1 ... s_i)⌉ >= R_i.
         shrunk = accumulate(self.config.strides, mul)  # s_1, s_1 s_2, ...
         smallest = max(s * (R - 1) + 1 for s, R in zip(shrunk, self.config.sr_ratios, strict=True))
-        if images.ndim != 4:
+        if checked(self, images).ndim != 4:
             raise ValueError(f"images must be (B, C, H, W), but these have the shape {tuple(images.shape)}.")
         if min(images.shape[-2:]) < smallest:
             raise ValueError(
@@ -176,7 +176,7 @@ class MiT(PublishedModel):
             )
         features = []
         # Channels last: then tokens (B, H, W, d) and feature maps (B, d, H, W) are views of the same memory.
-        x = checked(self, images).contiguous(memory_format=torch.channels_last)
+        x = images.contiguous(memory_format=torch.channels_last)
         for i, stage in enumerate(self.stages, start=1):
             x = stage(x, self.gradient_checkpointing and self.training, steps.of(f"stage_{i}"))
             features.append(x)

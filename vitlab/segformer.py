@@ -15,7 +15,7 @@ from vitlab.encoder import initialize
 from vitlab.fast import all_mlp_classes
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.mit import MiT, MiTConfig
-from vitlab.pretrained.model import PublishedModel, checked
+from vitlab.pretrained.model import PublishedModel
 from vitlab.steps import UNSEEN, Steps
 from vitlab.validation import Classes, Rate, Size
 
@@ -83,7 +83,7 @@ class SegFormer(PublishedModel):
     @torch.no_grad()
     def segment(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """The class of every pixel, with few logits of full size at once: (B, C, H, W) -> (B, H, W), or (B, *size)."""
-        return all_mlp_classes(self.decoder, self.encoder.features(checked(self, images)), size or images.shape[-2:])
+        return all_mlp_classes(self.decoder, self.encoder.features(images), size or images.shape[-2:])
 
     def loss(self, images: Tensor, labels: Tensor, *, ignore_index: int = 255) -> Tensor:
         """The mean cross-entropy of `forward(images)`, in a fraction of its memory: see `upsampled_cross_entropy`.
