@@ -1,6 +1,8 @@
 """What `vitlab predict` and `vitlab evaluate` make of checkpoints and pictures: transformers' values, or words."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +210,21 @@ def test_an_overlay_is_of_bounded_size_whatever_is_in_it(width, height, segforme
         assert max(drawn.size) <= 1800 and min(drawn.size) >= 400
     with Image.open(tmp_path / "p-classes.png") as written:
         assert written.size == (width, height)
+
+
+def test_the_classes_of_a_photograph_take_less_memory_than_one_map_of_all_scores():
+    program = """
+import resource, torch
+from vitlab import SegFormer
+model, images = SegFormer.from_config("B0", num_classes=150).eval(), torch.zeros(1, 3, 1200, 1600)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+classes = model.segment(images)
+print(tuple(classes.shape), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    shape, beyond_the_model = done.stdout.rsplit(" ", 1)
+    assert shape == "(1, 1200, 1600)"
+    assert int(beyond_the_model) < 4 * 150 * 1200 * 1600 / 2  # float32
 
 
 def test_places_are_looked_at_before_anything_is_computed(segformer, tmp_path, monkeypatch):
