@@ -11,8 +11,8 @@ from vitlab.checks.engine.exercise import Exercise
 from vitlab.checks.engine.observation import seen
 from vitlab.checks.engine.report import Example, Excerpt
 from vitlab.checks.engine.smallest import smallest
-from vitlab.checks.engine.table import lookup
-from vitlab.checks.engine.trial import Trial
+from vitlab.checks.engine.table import THOSE_OF, lookup
+from vitlab.checks.engine.trial import RIGHT_BUT, Trial
 
 TRIED = 24  # explanations that are compared with the student's numbers in every case
 LOOKED_AT = 10_000  # numbers of a result, to see whether they show a computation
@@ -34,11 +34,11 @@ def explain(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed:
     beside = [trial.fault for trial in trials if trial.fault and not trial.misplaced][:1]
     if not misplaced:
         return Told(beside or [f"`{exercise.name}` is right."])
-    first, beside = misplaced[0], [fault.replace("The result is right, but", "Besides,") for fault in beside]
+    first, beside = misplaced[0], [fault.replace(RIGHT_BUT, "Besides,") for fault in beside]
     named = mistake(exercise, candidate, trials, seed)
     if named:
         raised = first.came is None
-        said = named.replace("Your numbers are those of", "Your function does what comes of") if raised else named
+        said = named.replace(THOSE_OF, "Your function does what comes of") if raised else named
         sentences = [said, *([first.fault] if raised or first.came.shape != first.expected.shape else [])]
     else:
         sentences = [first.fault, *seen(exercise, candidate, first)]

@@ -25,7 +25,7 @@ from vitlab.checks.engine.exercise import Case, Exercise
 from vitlab.checks.engine.explain import Told, agrees, explain
 from vitlab.checks.engine.observation import NUMBERS_WRONG
 from vitlab.checks.engine.report import ExerciseResult, PartResult
-from vitlab.checks.engine.trial import Trial
+from vitlab.checks.engine.trial import RIGHT_BUT, Trial
 
 Call = tuple[str, tuple[values.Value, ...], Tensor | None]  # a name, arguments and what came of them
 OVERWRITES = "A call changes what an earlier call returned, or was given: make a new tensor in each call."
@@ -211,7 +211,7 @@ def _fault_beside_result(
     (if compared) wrong."""
     if outcome.changed:
         name = values.name_of(outcome.changed[0], exercise.arguments)
-        return f"The result is right, but the function changes its input `{name}` in place; the caller still needs it."
+        return f"{RIGHT_BUT} the function changes its input `{name}` in place; the caller still needs it."
     if outcome.overwrites:
         return OVERWRITES
     if too_large := _too_large(case, outcome):
@@ -227,7 +227,7 @@ def _fault_beside_result(
     expected = torch.autograd.grad(result, [leaf for _, leaf in leaves], cotangent, materialize_grads=True)
     outcome = candidate.call(exercise.name, case.arguments, cotangent)
     if outcome.kind != "returned":
-        return "The result is right, but not for tensors that need gradients: " + (
+        return f"{RIGHT_BUT} not for tensors that need gradients: " + (
             fault_of_form(exercise, outcome, result.detach())
         )
     came = dict(zip((path for path, _ in values.tensors(case.arguments)), outcome.gradients, strict=False))
@@ -237,11 +237,11 @@ def _fault_beside_result(
             if not gradient.any():  # the result does not depend on it
                 continue
             return (
-                f"The result is right, but no gradient flows back to `{name}`: does something detach it "
+                f"{RIGHT_BUT} no gradient flows back to `{name}`: does something detach it "
                 f"(.detach(), .data, .item(), .numpy(), torch.tensor(...), torch.no_grad())? Nothing could be learned so."
             )
         if compare and not diagnosis.close(came[path], gradient, gradient.dtype):
-            return f"The result is right, but the gradient with respect to `{name}` is not: a part of the computation is detached."
+            return f"{RIGHT_BUT} the gradient with respect to `{name}` is not: a part of the computation is detached."
     return ""
 
 
@@ -251,7 +251,7 @@ def _too_large(case: Case, outcome: Outcome) -> str:
     if not case.largest or math.prod(outcome.largest) <= allowed:
         return ""
     return (
-        f"The result is right, but a tensor of {math.prod(outcome.largest):,} numbers is made on the way, {outcome.largest}. "
+        f"{RIGHT_BUT} a tensor of {math.prod(outcome.largest):,} numbers is made on the way, {outcome.largest}. "
         f"It can be done with {math.prod(case.largest):,} at most, {case.largest}."
     )
 

@@ -31,6 +31,7 @@ PAIRED = 250  # so many of the cheapest slips of a formulation are also tried tw
 BESIDE = 250  # so many of the cheapest beside each misconception
 SAME = 1e-9  # two slips have the same fingerprint up to this share of the results' length
 CLOSE = 1e-6  # a student's may differ by this share: a step may have been computed in float32
+THOSE_OF = "Your numbers are those of"  # begins the sentence on slips
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Explanation:
         if self.origin.misconception:
             return f"Two things. First: {self.origin.misconception.sentence} Second: {clauses[0]}."
         if len(clauses) == 1:
-            return f"Your numbers are those of one slip: {clauses[0]}."
-        return f"Your numbers are those of two slips: {clauses[0]}; and {clauses[1]}."
+            return f"{THOSE_OF} one slip: {clauses[0]}."
+        return f"{THOSE_OF} two slips: {clauses[0]}; and {clauses[1]}."
 
 
 def fixed_cases(exercise: Exercise) -> list[Case]:

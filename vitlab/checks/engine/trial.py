@@ -9,6 +9,8 @@ from vitlab.checks.engine import values
 from vitlab.checks.engine.candidate import Outcome
 from vitlab.checks.engine.exercise import Case
 
+RIGHT_BUT = "The result is right, but"  # begins the sentence on a fault beside the result
+
 
 @dataclass(frozen=True)
 class Trial:
