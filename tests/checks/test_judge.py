@@ -536,6 +536,41 @@ def test_an_error_in_another_function_of_the_student_is_located_there():
     assert re.search(r"stopped at line \d+ of `cut`: return images.reshape\(7, 7\) with", sentence)
 
 
+def test_what_stops_is_told_with_the_shapes_and_numbers_on_its_line():
+    def scores(Q, K):
+        d_k, hidden = Q.shape[-1], "a secret"
+        parts = {"K": K, "Q": [Q]}
+        wrong = (parts["Q"][0]
+                 @ parts["K"]
+                 / d_k if hidden else K)  # fmt: skip
+        return wrong
+
+    report = checks.run("attention", {"attention_scores": scores}, seed=0).exercises[0]
+    sentence = next(s for s in report.sentences if "stopped" in s)
+    Q, K = next(case.arguments for part in checks.derivable()["attention_scores"].cases(0) for case in part)
+    assert 'parts["Q"][0] @ parts["K"] with RuntimeError' in sentence
+    assert f'There, parts["K"] has the shape {tuple(K.shape)}. In A @ B' in sentence  # a list in a dict is left out
+    assert "secret" not in sentence
+
+    def reshaped(Q, K):
+        d_k = Q.shape[-1]
+        return Q.reshape(d_k + 1, -1, 7 * 11 * 13)
+
+    sentence = checks.run("attention", {"attention_scores": reshaped}, seed=0).exercises[0].sentences[0]
+    assert f"There, Q has the shape {tuple(Q.shape)}, d_k = {Q.shape[-1]}. The sizes that you ask for" in sentence
+
+
+def test_a_warning_about_T_is_no_hint_on_a_line_without_it():
+    def scores(Q, K):
+        assert Q.T is not None
+        return Q @ K
+
+    sentence = next(
+        s for s in checks.run("attention", {"attention_scores": scores}).exercises[0].sentences if "stopped" in s
+    )
+    assert "K.T reverses" not in sentence and "In A @ B" in sentence
+
+
 # ---- The largest tensor that is made.
 
 

@@ -71,8 +71,8 @@ def test_what_crosses_the_wire_comes_back_the_same():
     assert wire.decode_call(wire.encode_call("f", (), seconds=2.5, largest=True))[-2:] == (2.5, True)
     for output in (tensors[2], booleans, torch.arange(6.0)[::2][:1], 3, 0.5, True, -(2**63), float("inf")):
         outcome = Outcome(
-            "returned", output, "text", "line", "inside", (tensors[0], None), ((1, "W"), (0,)), True, "printed",
-            "\ud800", 0.25, (2, 3), "def f(): ...",
+            "returned", output, "text", "line", "inside", "there", (tensors[0], None), ((1, "W"), (0,)), True,
+            "printed", "\ud800", 0.25, (2, 3), "def f(): ...",
         )  # fmt: skip
         back = wire.decode_outcome(wire.encode_outcome(outcome))
         assert all(_same(getattr(back, name), getattr(outcome, name)) for name in Outcome.__dataclass_fields__)
@@ -85,8 +85,8 @@ def _message(head, numbers=b""):
 
 def _outcome(**changes):
     fields = {
-        "kind": "raised", "output": None, "text": "", "line": "", "inside": "", "gradients": [], "changed": [],
-        "overwrites": False, "printed": "", "warned": "", "seconds": 0.0, "largest": [], "source": "",
+        "kind": "raised", "output": None, "text": "", "line": "", "inside": "", "there": "", "gradients": [],
+        "changed": [], "overwrites": False, "printed": "", "warned": "", "seconds": 0.0, "largest": [], "source": "",
     }  # fmt: skip
     assert changes.keys() <= fields.keys()
     return list({**fields, **changes}.values())

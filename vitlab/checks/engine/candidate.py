@@ -9,6 +9,7 @@ import inspect
 import io
 import linecache
 import random
+import re
 import signal
 import sysconfig
 import textwrap
@@ -24,7 +25,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitlab.checks.engine import switches, values
@@ -43,6 +44,7 @@ class Outcome:
         exception, in `text`), "late" (it took more than its seconds) or "missing" (there is no such function; `text`
         says why).
     line, inside: where an exception was raised, and in which function, if it was another one of the student's own.
+    there: what the names on that line stood for, "Q has the shape (2, 3, 5), d_k = 5".
     gradients: one for each tensor in the arguments, in the order of `values.tensors`, None where nothing flowed; empty
         if no gradient was asked for.
     changed: the paths of what the call changed in its arguments.
@@ -58,6 +60,7 @@ class Outcome:
     text: str = ""
     line: str = ""
     inside: str = ""
+    there: str = ""
     gradients: tuple[Tensor | None, ...] = ()
     changed: tuple[values.Path, ...] = ()
     overwrites: bool = False
@@ -146,19 +149,17 @@ def perform(
                 left.append(value.detach().as_subclass(Tensor))
                 if cotangent is not None:
                     gradients = _gradients(value, copies, cotangent)
-            kind, line, inside = ("returned" if output is not None else "other"), "", ""
+            kind, place = ("returned" if output is not None else "other"), ("", "", "")
         except KeyboardInterrupt:  # the person at the keyboard
             raise
         except BaseException as error:  # SystemExit too: whatever a student's code does becomes a sentence
-            kind, output, text, (line, inside) = "raised", None, _message(error), _place(error)
+            kind, output, text, place = "raised", None, _message(error), _place(error)
         changed = _differences(arguments, copies)
     spent = time.process_time() - start
     if seconds is not None and spent > seconds:
-        kind, output, text, line, inside = "late", None, "", "", ""
+        kind, output, text, place = "late", None, "", ("", "", "")
     said = {"printed": heard.printed.getvalue(), "warned": heard.warned()}
-    return Outcome(
-        kind, output, text, line, inside, gradients, changed, seconds=spent, largest=made.shape, **said
-    ), left
+    return Outcome(kind, output, text, *place, gradients, changed, seconds=spent, largest=made.shape, **said), left
 
 
 class Largest(TorchDispatchMode):
@@ -297,20 +298,51 @@ def _message(error: BaseException) -> str:
     return f"{name}: {text}"[:LONGEST_TEXT] if text else name
 
 
-def _place(error: BaseException) -> tuple[str, str]:
-    """Where in the student's own code it was raised, "line 3: x = images.view(4)"; and in which function, if that is
-    one which the called function calls."""
+def _place(error: BaseException) -> tuple[str, str, str]:
+    """Where in the student's own code it was raised, "line 3: x = images.view(4)"; in which function, if that is one
+    which the called function calls; and what the names on that line stood for."""
     own = [
-        f
-        for f in traceback.extract_tb(error.__traceback__)
-        if not f.filename.startswith((*LIBRARIES, "<frozen", "<__array"))
+        (frame, place)
+        for (frame, _), place in zip(
+            traceback.walk_tb(error.__traceback__), traceback.extract_tb(error.__traceback__), strict=True
+        )
+        if not place.filename.startswith((*LIBRARIES, "<frozen", "<__array"))
     ]
     if not own:
-        return "", ""
-    last = own[-1]
-    code = (last.line or linecache.getline(last.filename, last.lineno or 0)).strip()
-    place = f"line {last.lineno}: {code}"[:LONGEST_TEXT] if code else f"line {last.lineno}"
-    return place, last.name[:60] if last.name != own[0].name else ""
+        return "", "", ""
+    (_, first), (frame, last) = own[0], own[-1]
+    number = last.lineno or 0
+    lines = [linecache.getline(last.filename, n) for n in range(number, (last.end_lineno or number) + 1)]
+    code = " ".join(filter(None, (line.strip() for line in lines)))
+    place = f"line {number}: {code}"[:LONGEST_TEXT] if code else f"line {number}"
+    return place, last.name[:60] if last.name != first.name else "", _stood_for("".join(lines), frame.f_locals)
+
+
+NAMED = re.compile(r"""(?<![\w.'"])([^\W\d]\w*)(?:\[(?:"(\w+)"|'(\w+)'|(\d+))\])?""")  # x, p["W_Q"], features[0]
+
+
+def _stood_for(code: str, variables: Mapping[str, Any]) -> str:
+    """The tensors' shapes and the whole numbers that a piece of code names, in words; at most five."""
+    found = {}
+    for match in NAMED.finditer(code[:LONGEST_TEXT]):
+        name, *keys = match.groups()
+        key, value = next(filter(None, keys), ""), variables.get(name)
+        if key:
+            name, value = match.group(), _element(value, key)
+        if type(value) in (Tensor, nn.Parameter):
+            found[name] = f"{name} has the shape {tuple(value.shape)}"
+        elif type(value) is int:
+            found[name] = f"{name} = {value}"
+    return ", ".join(list(found.values())[:5])
+
+
+def _element(value: Any, key: str) -> Any:
+    """What stands in a dict, list or tuple under the key or number in a text, or None."""
+    if type(value) is dict:
+        return value.get(key)
+    if type(value) in (list, tuple) and key.isdecimal() and int(key) < len(value):
+        return value[int(key)]
+    return None
 
 
 class _Clipped(io.StringIO):

@@ -196,12 +196,12 @@ def _raised(exercise: Exercise, outcome: Outcome) -> str:
         return f"`{exercise.name}` is not written yet: replace the line that raises NotImplementedError."
     place, _, code = outcome.line.partition(": ")
     where = f" at {place}{inside}{': ' if code else ''}{code}" if place else ""
-    advice = diagnosis.hint(outcome.text + outcome.warned)
+    advice = diagnosis.hint(outcome.text + (outcome.warned if ".T" in code else ""))
     if not where and outcome.text.startswith("TypeError") and "argument" in outcome.text:
         advice = f"It is called as {exercise.name}({', '.join(exercise.arguments)})."
-    return (
-        f"The function stopped{where} with {outcome.text}{'' if outcome.text.endswith('.') else '.'} {advice}".strip()
-    )
+    there = f" There, {outcome.there}." if outcome.there else ""
+    end = "" if outcome.text.endswith(".") else "."
+    return f"The function stopped{where} with {outcome.text}{end}{there} {advice}".strip()
 
 
 def _fault_beside_result(

@@ -1,5 +1,6 @@
 """What a student reads after a check: points, sentences, and the place where the result goes wrong."""
 
+import re
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -144,11 +145,18 @@ def _as_html(exercise: ExerciseResult) -> str:
 def _whose_steps(exercise: ExerciseResult) -> list[str]:
     """Of names in the sentences that a student has perhaps never written: whose they are, and where their numbers stand."""
     steps = [step.partition(" = ")[0] for step in exercise.example.steps] if exercise.example else []
-    said = [f"`{name}`" for name in steps if any(f"`{name}`" in sentence for sentence in exercise.sentences)]
+    said = [f"`{name}`" for name in steps if any(_speaks_of(sentence, name) for sentence in exercise.sentences)]
     if not said:
         return []
     are = "is a step" if len(said) == 1 else "are steps"
     return [f"({' and '.join(said)} {are} of a right solution; below, the smallest case that fails has the numbers.)"]
+
+
+def _speaks_of(sentence: str, step: str) -> bool:
+    """Whether a step is named: as code, or on its own in a sentence on slips; elsewhere "weights" is a plain word, and in
+    "axes are cut" `cut` is."""
+    as_word = rf"(?<!are )(?<!is )(?<![\w`'\"]){re.escape(step)}(?!\w)"
+    return f"`{step}`" in sentence or (" slip" in sentence and re.search(as_word, sentence) is not None)
 
 
 def _lines(example: Example) -> list[str]:

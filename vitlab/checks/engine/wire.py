@@ -65,6 +65,7 @@ def decode_outcome(message: bytes) -> Outcome:
             str(text),
             str(line),
             str(inside),
+            str(there),
             list(gradients),
             list(changed),
             bool(overwrites),
@@ -82,7 +83,7 @@ def decode_outcome(message: bytes) -> Outcome:
             and all(type(side) is int and side >= 0 for side in largest)
         ):
             seen = (tuple(gradients), tuple(map(tuple, changed)), overwrites, printed, warned, seconds, tuple(largest))
-            return Outcome(kind, output, text, line, inside, *seen, source)
+            return Outcome(kind, output, text, line, inside, there, *seen, source)
     raise ValueError("the message is not an outcome.")
 
 
