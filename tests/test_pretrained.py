@@ -29,7 +29,7 @@ from vitlab import SegFormer, ViT
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.mit import MiT, MiTConfig
 from vitlab.pretrained import CheckpointError, load_pretrained, save_pretrained
-from vitlab.pretrained.hub import CONVERTER
+from vitlab.pretrained.hub import CONVERTER, WEIGHTS
 from vitlab.segformer import CONFIGS as SEGFORMER_CONFIGS
 from vitlab.segformer import SegFormerConfig
 from vitlab.vit import ViTConfig
@@ -376,7 +376,7 @@ def with_another_head(model):
 @pytest.mark.parametrize(
     "make, error, sentence",
     [
-        (lambda folder: ViT.from_pretrained(None), CheckpointError, "None is neither a folder nor a name on the hub"),
+        (lambda folder: ViT.from_pretrained(None), CheckpointError, "None is neither a folder nor the name of a model"),
         (lambda folder: ViT.from_pretrained(folder, num_classes=-1), ValueError, "num_classes is -1, but it must be 0"),
         (lambda folder: ViT.from_pretrained(folder, num_classes="5"), ValueError, "a whole number"),
         (lambda folder: ViT.from_config("ViT-Ti/16", num_classes=2.0), ValueError, "a whole number"),
@@ -461,8 +461,17 @@ def test_an_unreachable_hub_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(CheckpointError, match=r"is no folder, .* the hub cannot be reached"):
         ViT.from_pretrained("google/vit-base-patch16-224")
-    with pytest.raises(CheckpointError, match="neither a folder nor a name on the hub"):
+    with pytest.raises(CheckpointError, match=r"neither a folder nor one of mit-cifar10, .* and a name"):
         ViT.from_pretrained("no such/folder/here")
+
+
+def test_the_package_s_own_models_have_names(monkeypatch, tmp_path):
+    folder = WEIGHTS / "vit-cifar10"
+    own, same = ViT.from_pretrained("vit-cifar10"), ViT.from_pretrained(folder)
+    assert all(torch.equal(x, y) for x, y in zip(own.parameters(), same.parameters(), strict=True))
+    monkeypatch.chdir(tmp_path)
+    ViT.from_config("ViT-Ti/16", num_classes=2).save_pretrained("vit-cifar10")
+    assert ViT.from_pretrained("vit-cifar10").config.num_classes == 2  # a folder of the user's comes first
 
 
 class Hub(SimpleHTTPRequestHandler):

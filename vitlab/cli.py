@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+CHECKPOINT = "A folder that `vitlab train` wrote; a model of this package, as segformer-shapes; or a name on the hub."
+
 # Heavy modules are imported inside the commands: torch alone takes seconds, and --help should not wait for it.
 
 
@@ -177,7 +179,7 @@ def publish(
 
 @app.command()
 def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="A folder that `vitlab train` wrote, or a name on the hub.")],
+    checkpoint: Annotated[str, typer.Argument(help=CHECKPOINT)],
     dataset: Annotated[str, typer.Argument(help="digits, shapes, cifar10, ..., or a recipe whose data are meant.")],
 ) -> None:
     """Test a trained or published model on the test images of a data set."""
@@ -193,7 +195,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    checkpoint: Annotated[str, typer.Argument(help="A folder that `vitlab train` wrote, or a name on the hub.")],
+    checkpoint: Annotated[str, typer.Argument(help=CHECKPOINT)],
     image: Annotated[Path, typer.Argument(help="A picture.")],
     out: Annotated[
         Path | None,

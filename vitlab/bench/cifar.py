@@ -18,12 +18,13 @@ from vitlab.cifar import cross_entropy, learning_rate
 from vitlab.data import Normalization, Split, load
 from vitlab.files import write_json
 from vitlab.machine import provenance
+from vitlab.pretrained import hub
 from vitlab.pretrained.predictor import Predictor, read_predictor
 from vitlab.segmentation.metrics import confusion_matrix
 from vitlab.training.run import read_metrics
 from vitlab.vit import ViT
 
-WEIGHTS = Path(__file__).parents[1] / "weights" / "vit-cifar10"
+WEIGHTS = hub.WEIGHTS / "vit-cifar10"
 RESULTS = Path("book/results")
 WRONG = 10  # images that are kept
 

@@ -33,8 +33,9 @@ def from_pretrained(kind: type, id_or_folder: str | Path, *, num_classes: int | 
 
     Args:
         kind: ViT, MiT or SegFormer.
-        id_or_folder: a folder, or the name of a repository on the Hugging Face hub. A download is kept in
-            huggingface_hub's cache and shows its progress bar; with HF_HUB_OFFLINE=1 only the cache is asked.
+        id_or_folder: a folder; or the name of a model that comes with this package, "vit-cifar10"; or that of a
+            repository on the Hugging Face hub, "google/vit-base-patch16-224". A download is kept in huggingface_hub's
+            cache and shows its progress bar; with HF_HUB_OFFLINE=1 only the cache is asked.
         num_classes: where given, the head is not the checkpoint's but a new one with random weights for so many
             classes, to be fine-tuned; 0 for none.
 

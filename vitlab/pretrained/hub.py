@@ -1,4 +1,4 @@
-"""Where the files of a checkpoint are: in a folder, in huggingface_hub's cache, or on the hub."""
+"""Where the files of a checkpoint are: in a folder, in this package, in huggingface_hub's cache, or on the hub."""
 
 from pathlib import Path
 
@@ -13,7 +13,13 @@ from huggingface_hub.errors import (
 
 from vitlab.pretrained.forms import CONFIG_FILE, WEIGHTS_FILE, CheckpointError
 
+WEIGHTS = Path(__file__).parents[1] / "weights"  # the trained models that come with the package, a folder each
 CONVERTER = "SFconvertbot"  # the hub's own account that writes pickled weights of old repositories as safetensors
+
+
+def own_models() -> list[str]:
+    """The names of the trained models that come with the package."""
+    return sorted(folder.name for folder in WEIGHTS.iterdir() if folder.is_dir())
 
 
 def locate(id_or_folder: str | Path, name: str) -> Path:
@@ -23,8 +29,10 @@ def locate(id_or_folder: str | Path, name: str) -> Path:
         CheckpointError: if it cannot be found or reached.
     """
     if not isinstance(id_or_folder, str | Path):
-        raise CheckpointError(f"{id_or_folder!r} is neither a folder nor a name on the hub.")
+        raise CheckpointError(f"{id_or_folder!r} is neither a folder nor the name of a model.")
     folder = Path(id_or_folder)
+    if not folder.is_dir() and id_or_folder in own_models():
+        folder = WEIGHTS / id_or_folder
     if folder.is_dir():
         if not (folder / name).is_file():
             raise CheckpointError(
@@ -35,7 +43,10 @@ def locate(id_or_folder: str | Path, name: str) -> Path:
     try:
         return _download(str(id_or_folder), name)
     except HFValidationError:
-        fault = "is neither a folder nor a name on the hub, which would look like google/vit-base-patch16-224"
+        fault = (
+            f"is neither a folder nor one of {', '.join(own_models())}, and a name on the hub would look like "
+            f"google/vit-base-patch16-224"
+        )
     except RepositoryNotFoundError:
         fault = "is neither a folder nor a repository on the hub that can be read without logging in"
     except LocalEntryNotFoundError:
