@@ -1,11 +1,8 @@
 """The models whose weights come with the package are what the exercises' functions compute."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
-import vitlab
 from vitlab.decoder import all_mlp_decoder, upsample
 from vitlab.layer_norm import layer_norm
 from vitlab.mit import MiTConfig
@@ -17,8 +14,6 @@ from vitlab.segformer import SegFormer, SegFormerConfig
 from vitlab.sra import spatial_reduction_attention
 from vitlab.training.first_weights import leave_out_attention_biases
 from vitlab.vit import ViT, ViTConfig, vit
-
-WEIGHTS = Path(vitlab.__file__).parent / "weights"
 
 
 def segformer(images: torch.Tensor, p: dict) -> torch.Tensor:
@@ -37,7 +32,7 @@ def segformer(images: torch.Tensor, p: dict) -> torch.Tensor:
 
 
 def model_of(name: str) -> torch.nn.Module:
-    return read_predictor(WEIGHTS / name).model.double()
+    return read_predictor(name).model.double()
 
 
 @torch.no_grad()

@@ -13,7 +13,6 @@ import torchmetrics.functional.classification as torchmetrics
 from support.parity import numbers_kept, perturb, value_and_gradients
 from torch.nn import functional as F
 
-import vitlab
 from vitlab import ViT
 from vitlab.data import load
 from vitlab.segmentation import (
@@ -703,7 +702,7 @@ def test_the_stretch_task_s_answer_trains_a_head():
     (sheet,) = (cell.source for cell in cells if cell.id == "stretch")
     program = sheet.partition("```python\n")[2].partition("```")[0]
     assert program.count(", 200, ") == program.count(", 40, ") == 1
-    names = {"Path": Path, "torch": torch, "F": F, "vitlab": vitlab, "load": load}
+    names = {"torch": torch, "F": F, "load": load}
     names |= {"linear_head": linear_head, "mean_iou": mean_iou, "confusion_matrix": confusion_matrix}
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
