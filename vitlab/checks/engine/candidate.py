@@ -153,7 +153,7 @@ def perform(
         except KeyboardInterrupt:  # the person at the keyboard
             raise
         except BaseException as error:  # SystemExit too: whatever a student's code does becomes a sentence
-            kind, output, text, place = "raised", None, _message(error), _place(error)
+            kind, output, text, place = "raised", None, message(error), _place(error)
         changed = _differences(arguments, copies)
     spent = time.process_time() - start
     if seconds is not None and spent > seconds:
@@ -289,7 +289,7 @@ def _source(function: Any) -> str:
     return source if len(source) <= LONGEST_SOURCE else ""
 
 
-def _message(error: BaseException) -> str:
+def message(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception:  # a student's exception class may be broken, too
@@ -323,17 +323,22 @@ NAMED = re.compile(r"""(?<![\w.'"])([^\W\d]\w*)(?:\[(?:"(\w+)"|'(\w+)'|(\d+))\])
 
 def _stood_for(code: str, variables: Mapping[str, Any]) -> str:
     """The tensors' shapes and the whole numbers that a piece of code names, in words; at most five."""
-    found = {}
+    found: dict[str, Tensor | int] = {}
     for match in NAMED.finditer(code[:LONGEST_TEXT]):
         name, *keys = match.groups()
         key, value = next(filter(None, keys), ""), variables.get(name)
         if key:
             name, value = match.group(), _element(value, key)
-        if type(value) in (Tensor, nn.Parameter):
-            found[name] = f"{name} has the shape {tuple(value.shape)}"
-        elif type(value) is int:
-            found[name] = f"{name} = {value}"
-    return ", ".join(list(found.values())[:5])
+        if type(value) in (Tensor, nn.Parameter, int) and len(found) < 5:
+            found[name] = value
+    mixed = len({x.dtype for x in found.values() if isinstance(x, Tensor) and x.is_floating_point()}) > 1
+
+    def said(name: str, value: Tensor | int) -> str:
+        if isinstance(value, int):
+            return f"{name} = {value}"
+        return f"{name} has the shape {tuple(value.shape)}{f' and {value.dtype}' if mixed else ''}"
+
+    return ", ".join(said(name, value) for name, value in found.items())
 
 
 def _element(value: Any, key: str) -> Any:

@@ -28,6 +28,14 @@ HINTS = (  # what a message of PyTorch usually means in these exercises
     ("'float' object cannot be", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
     ("slice indices must be", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
     ("inplace operation", "Something that the gradient needs is changed in place (+=, x[...] = ...): write out = out + ..., which makes a new tensor."),
+    ("expected scalar type", "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."),
+    ("but got float", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
+    ("Given groups=", "groups says into how many parts the features are divided, each with a convolution of its own: a depthwise one has as many groups as features, groups=d."),
+    ("no attribute 'interpolate'", "F is a tensor in this function, and hides torch.nn.functional: write torch.nn.functional.interpolate."),
+    ("is out of bounds.", "A label is not one of the classes 0 ... N - 1: is ignore_index passed on?"),
+    ("size mismatch (got input", "Scores and labels must have the same rows and columns: upsample the scores to labels.shape[-2:]."),
+    ("too many values to unpack", "That tensor has more axes than there are names on the left: flatten those that belong together first."),
+    ("not enough values to unpack", "That tensor has fewer axes than there are names on the left: is an axis lost, or kept apart where one is expected?"),
     ("Dimension out of range", "That tensor has fewer axes than the line expects: print its shape, and give it the missing axes with [None] or expand."),
     ("grad", "The function must also work on tensors that need gradients: no .numpy(), no in-place change of an input."),
 )  # fmt: skip
@@ -43,6 +51,11 @@ def close(x: Tensor, y: Tensor, dtype: torch.dtype) -> bool:
     return x.shape == y.shape and not bool(differences(x, y, dtype).any())
 
 
+def nearly(x: Tensor, y: Tensor) -> bool:
+    """Equal in the first two or three digits."""
+    return x.shape == y.shape and bool(torch.isclose(_double(x), _double(y), rtol=1e-2, atol=1e-4).all())
+
+
 def differences(x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
     """Where x differs from y by more than the tolerance of `dtype`: a boolean tensor of their shape.
 
@@ -54,6 +67,12 @@ def differences(x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
     largest = y[y.isfinite()].abs().max().item() if y.isfinite().any() else 1.0
     tolerance = TOLERANCE.get(dtype, TOLERANCE[torch.float64]) * (max(1.0, largest) if y.ndim else max(1e-3, largest))
     return ~torch.isclose(x, y, rtol=0, atol=tolerance, equal_nan=True)
+
+
+def other_kind(x: Tensor, y: Tensor) -> bool:
+    """Whether one is of integers and the other has decimals; whole numbers in a floating tensor are integers here."""
+    decimal = x.is_floating_point() and bool((x != x.round()).any())
+    return decimal if not y.is_floating_point() else not x.is_floating_point()
 
 
 def wrong_shape(output: Tensor, expected: Tensor, symbols: str) -> str:
@@ -94,14 +113,15 @@ def wrong_numbers(output: Tensor, expected: Tensor, dtype: torch.dtype, axes: tu
 
     axes: what an index means on each axis, such as ("image", "patch", "number").
     """
-    output, expected = _double(output), _double(expected)
+    wanted, output, expected = expected, _double(output), _double(expected)
     if output.isnan().any():
         return "The result contains NaN: somewhere 0/0, ∞/∞ or ∞ − ∞ is computed; does an exponential overflow?"
     if output.isinf().any():
         return "The result contains infinity: an exponential overflows, or something is divided by 0."
-    if close(output, expected, torch.float32) and dtype == torch.float64:
+    inexact = wanted.is_floating_point()  # integers are right or wrong
+    if inexact and close(output, expected, torch.float32) and dtype == torch.float64:
         return "The numbers are nearly right, but not exact: is an ε added somewhere, or float32 used on the way?"
-    if bool(torch.isclose(output, expected, rtol=1e-2, atol=1e-4).all()):
+    if inexact and nearly(output, expected):
         return "The numbers agree to two or three digits only: is something rounded, or computed in half precision?"
     if not output.any():
         return "The result is zero everywhere."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from vitlab.checks.engine import diagnosis, values
-from vitlab.checks.engine.candidate import Candidate
+from vitlab.checks.engine.candidate import Candidate, message
 from vitlab.checks.engine.exercise import Exercise
 from vitlab.checks.engine.observation import seen
 from vitlab.checks.engine.report import Example, Excerpt
@@ -36,12 +36,14 @@ def explain(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed:
         return Told(beside or [f"`{exercise.name}` is right."])
     first, beside = misplaced[0], [fault.replace(RIGHT_BUT, "Besides,") for fault in beside]
     named = mistake(exercise, candidate, trials, seed)
+    if named and not beside:
+        beside = _other_dtype(misplaced)
     if named:
         raised = first.came is None
         said = named.replace(THOSE_OF, "Your function does what comes of") if raised else named
         sentences = [said, *([first.fault] if raised or first.came.shape != first.expected.shape else [])]
     else:
-        sentences = [first.fault, *seen(exercise, candidate, first)]
+        sentences = [first.fault, *seen(exercise, candidate, misplaced)]
         if right := [trial for trial in trials if not trial.misplaced]:
             sentences.append(f"It works for {right[0].case.description}, but not for {first.case.description}.")
     return Told(sentences + beside, _excerpt(exercise, first), smallest(exercise, candidate), bool(named))
@@ -49,11 +51,12 @@ def explain(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed:
 
 def mistake(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed: int) -> str:
     """The sentence on the mistake that gives exactly the candidate's numbers, in all its trials, or ""."""
-    if all(trial.came is None for trial in trials):  # nothing to compare
-        return ""
+    stopped = all(trial.outcome.kind == "raised" for trial in trials)  # there are no numbers to compare
     for misconception in exercise.misconceptions:
-        if agrees(misconception.function, trials):
+        if (stops_alike if stopped else agrees)(misconception.function, trials):
             return misconception.sentence
+    if all(trial.came is None for trial in trials):
+        return ""
     again: list[Trial] = []
     if _right_in_number(trials) or not _can_be_told(trials):
         return ""
@@ -73,11 +76,7 @@ def _right_in_number(trials: list[Trial]) -> bool:
 def _can_be_told(trials: list[Trial]) -> bool:
     """Whether the results are of the right kind and show a computation: all zeros fit too many mistakes."""
     came = [trial.came for trial in trials if trial.came is not None]
-    if any(
-        trial.came.is_floating_point() != trial.expected.is_floating_point()
-        for trial in trials
-        if trial.came is not None
-    ):
+    if any(diagnosis.other_kind(trial.came, trial.expected) for trial in trials if trial.came is not None):
         return False
     numbers = torch.cat([result.flatten()[:LOOKED_AT].double() for result in came])  # a result may be huge by mistake
     finite = numbers[numbers.isfinite()]
@@ -109,6 +108,32 @@ def agrees(function: Callable, trials: list[Trial]) -> bool:
         if came is not None and not diagnosis.close(came, output, trial.dtype):
             return False
     return True
+
+
+def stops_alike(function: Callable, trials: list[Trial]) -> bool:
+    """Whether `function` stops in every trial with the very words of the candidate's exception, sizes included."""
+    for trial in trials:
+        try:
+            function(*values.copy(trial.case.arguments))
+        except Exception as error:
+            if message(error) == trial.outcome.text:
+                continue
+        return False
+    return True
+
+
+def _other_dtype(trials: list[Trial]) -> list[str]:
+    """The sentence on a dtype that is wrong beside wrong numbers."""
+    for trial in trials:
+        came, expected = trial.came, trial.expected
+        if came is not None and expected.ndim and came.dtype != expected.dtype:
+            if expected.is_floating_point():
+                return [
+                    f"Besides, the function returns {came.dtype} for inputs of {expected.dtype}: keep the dtype of the input."
+                ]
+            if came.is_floating_point():
+                return [f"Besides, the function returns {came.dtype}; expected were integers ({expected.dtype})."]
+    return []
 
 
 def _excerpt(exercise: Exercise, trial: Trial) -> Excerpt | None:

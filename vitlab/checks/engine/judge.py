@@ -111,8 +111,10 @@ def _fault_of_result(exercise: Exercise, outcome: Outcome, expected: Tensor) -> 
     kind, expected_kind = kind_of(output), kind_of(expected)
     if not diagnosis.close(output, expected, expected.dtype):
         if expected.ndim == 0:
-            return f"The function returns {_digits(output, expected)}; expected was {_digits(expected, output)}."
-        if expected_kind == "float" and output.dtype != expected.dtype:
+            decimal = expected_kind == "integer" and kind == "float" and output.isfinite() and output % 1 != 0
+            whole = ", a whole number: divide with //, since / gives a decimal number" if decimal else ""
+            return f"The function returns {_digits(output, expected)}; expected was {_digits(expected, output)}{whole}."
+        if expected_kind == "float" and output.dtype != expected.dtype and diagnosis.nearly(output, expected):
             return (
                 f"The function returns {output.dtype} for inputs of {expected.dtype}, and digits are lost on the way: "
                 f"keep the dtype of the input."

@@ -16,9 +16,15 @@ from vitlab.checks.engine.words import bare, listed
 NUMBERS_WRONG = "The shape is right, but the numbers are not."
 
 
-def seen(exercise: Exercise, candidate: Candidate, trial: Trial) -> list[str]:
-    """Which steps of the right way the result has or misses, and on what it depends or does not, in sentences."""
-    found = [_changed(exercise, trial), _step(exercise, trial), _dependence(exercise, candidate, trial)]
+def seen(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> list[str]:
+    """Which steps of the right way the result has or misses, and on what it depends or does not, in sentences.
+
+    Args:
+        trials: those with a wrong result.
+    """
+    trial = trials[0]
+    found = [_changed(exercise, trial), _step(exercise, trial), _without_effect(exercise, candidate, trials)]
+    found += [] if found[-1] else [_touching(exercise, candidate, trial)]
     if not any(found) and trial.fault == NUMBERS_WRONG:  # nothing else is known
         found = [missed_step(exercise, candidate)]
     return [sentence for sentence in found if sentence]
@@ -51,45 +57,68 @@ def steps(exercise: Exercise, arguments: tuple) -> list[tuple[str, Tensor]]:
     ]
 
 
-def _dependence(exercise: Exercise, candidate: Candidate, trial: Trial) -> str:
-    """Arguments that should have an effect and have none: tensors and sizes. Images that touch."""
-    came, arguments = trial.came, trial.case.arguments
-    if came is None or came.is_floating_point() != trial.expected.is_floating_point():
-        return ""
+LOOKED_AT = 4  # trials, to see what has an effect
 
-    def moved(k: int, other: Tensor | int) -> tuple[Tensor | None, Tensor]:
-        """What the candidate and the reference give with another value of an argument."""
-        changed = (*arguments[:k], other, *arguments[k + 1 :])
-        output = candidate.call(exercise.name, changed).output
-        return None if output is None else values.as_tensor(output), values.as_tensor(exercise.reference(*changed))
 
-    for k in (k for k, x in enumerate(arguments) if type(x) is int):
-        try:
-            output, right = moved(k, 2 if arguments[k] == 1 else 1)
-        except Exception:  # the reference's: the other arguments need another number
-            continue
-        if output is not None and diagnosis.close(output, came, trial.dtype):
-            if not diagnosis.close(right, trial.expected, trial.dtype):
-                return f"The result does not depend on `{exercise.arguments[k]}`."
-    floating = [k for k, x in enumerate(arguments) if isinstance(x, Tensor) and x.is_floating_point()]
-    without = []
-    for k in floating:
-        x = arguments[k]
-        output, right = moved(k, x + torch.linspace(0.5, 1.5, x.numel(), dtype=x.dtype).reshape(x.shape))
-        if output is not None and diagnosis.close(output, came, trial.dtype):
-            if not diagnosis.close(right, trial.expected, trial.dtype):
-                without.append(f"`{exercise.arguments[k]}`")
-    if without and len(without) < len(floating):
-        return f"The result does not depend on {listed(without)}."
-    if floating[:1] == [0] and exercise.shape[:1] == ("B",) and len(arguments[0]) > 1:
-        others = arguments[0].clone()
-        others[-1] = others[-1].flip(0) + 1
-        output, right = moved(0, others)
-        if output is not None and output.shape == came.shape == trial.expected.shape:
-            may_touch = not diagnosis.close(right[0], trial.expected[0], trial.dtype)  # in mixup they do
-            if not may_touch and not diagnosis.close(output[0], came[0], trial.dtype):
-                return "The first image's result changes when only the last image does: images should not touch each other."
+def _without_effect(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> str:
+    """Arguments, tensors and sizes, that should have an effect and have none in any of the trials."""
+    idle: dict[int, None] = {}
+    active: set[int] = set()
+    for trial in trials[:LOOKED_AT]:
+        arguments = trial.case.arguments
+        if trial.came is None or trial.came.is_floating_point() != trial.expected.is_floating_point():
+            return ""
+        for k, other in [(k, _another(x)) for k, x in enumerate(arguments) if type(x) is int or _floating(x)]:
+            output, right = _moved(exercise, candidate, trial, k, other)
+            if output is None or right is None:
+                continue
+            if not diagnosis.close(output, trial.came, trial.dtype):
+                active.add(k)
+            elif not diagnosis.close(right, trial.expected, trial.dtype):
+                idle[k] = None
+    arguments = trials[0].case.arguments
+    without = [k for k in idle if k not in active]
+    if sizes := [k for k in without if not _floating(arguments[k])]:
+        return f"The result does not depend on `{exercise.arguments[sizes[0]]}`."
+    if without and len(without) < sum(map(_floating, arguments)):
+        return f"The result does not depend on {listed([f'`{exercise.arguments[k]}`' for k in without])}."
     return ""
+
+
+def _another(x: Tensor | int) -> Tensor | int:
+    """Another value of the same kind."""
+    if isinstance(x, int):
+        return 2 if x == 1 else 1
+    return x + torch.linspace(0.5, 1.5, x.numel(), dtype=x.dtype).reshape(x.shape)
+
+
+def _moved(
+    exercise: Exercise, candidate: Candidate, trial: Trial, k: int, other: Tensor | int
+) -> tuple[Tensor | None, Tensor | None]:
+    """What the candidate and the reference give with another value of an argument; None for an exception."""
+    changed = (*trial.case.arguments[:k], other, *trial.case.arguments[k + 1 :])
+    try:
+        right = values.as_tensor(exercise.reference(*changed))
+    except Exception:  # the other arguments need another number
+        return None, None
+    output = candidate.call(exercise.name, changed).output
+    return None if output is None else values.as_tensor(output), right
+
+
+def _touching(exercise: Exercise, candidate: Candidate, trial: Trial) -> str:
+    """The sentence on images that have an effect on each other, where each should be computed for itself."""
+    first, came = trial.case.arguments[0], trial.came
+    if came is None or not _floating(first) or exercise.shape[:1] != ("B",) or len(first) < 2:
+        return ""
+    others = first.clone()
+    others[-1] = others[-1].flip(0) + 1
+    output, right = _moved(exercise, candidate, trial, 0, others)
+    if output is None or right is None or not output.shape == came.shape == trial.expected.shape:
+        return ""
+    may_touch = not diagnosis.close(right[0], trial.expected[0], trial.dtype)  # in mixup they do
+    if may_touch or diagnosis.close(output[0], came[0], trial.dtype):
+        return ""
+    return "The first image's result changes when only the last image does: images should not touch each other."
 
 
 def missed_step(exercise: Exercise, candidate: Candidate) -> str:
