@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from vitlab import checks
+from vitlab import checks, decoder
 from vitlab.attention import attention, attention_scores, multi_head_self_attention
 from vitlab.checks.engine import diagnosis, table, values
 from vitlab.checks.engine.candidate import LocalCandidate
+from vitlab.checks.engine.exercise import Exercise, Part, Sizes
 from vitlab.checks.engine.explain import agrees
 from vitlab.checks.engine.judge import judge
 from vitlab.checks.engine.observation import missed_step, seen
@@ -365,3 +366,97 @@ def test_a_right_answer_has_no_smallest_failing_case():
 
 def test_nothing_agrees_where_nothing_came():
     assert not agrees(attention, [])
+
+
+# ---- Functions that stop, and what is said beside.
+
+
+def _stopping():
+    """An exercise of its own, with a misconception that stops in every case."""
+
+    def product(X, Y):
+        return X @ Y.transpose(-1, -2)
+
+    exercise = Exercise(
+        product,
+        takes={"X": "B n d", "Y": "B m d"},
+        returns="B n m",
+        parts=(Part("all", 1, Sizes(B=1), Sizes(), Sizes(gradient=True)),),
+    )
+
+    @exercise.misconception("Y is not transposed.")
+    def _(X, Y):
+        return X @ Y
+
+    return exercise
+
+
+def test_a_function_that_stops_with_the_words_of_a_listed_mistake_has_made_it():
+    exercise = _stopping()
+
+    def told(function):
+        return judge(exercise, LocalCandidate({"product": function}), 0)
+
+    first, second = told(lambda X, Y: torch.matmul(X, Y)).sentences
+    assert first == "Y is not transposed." and second.startswith("The function stopped at line ")
+    others = (
+        lambda X, Y: Y @ X,
+        lambda X, Y: X.transpose(1, 2) @ Y,
+        lambda X, Y: X @ Y if len(X) > 1 else X @ Y.mT,
+    )
+    for other in others:  # they stop with other sizes, or in some cases only
+        assert "Y is not transposed." not in told(other).sentences
+
+
+def test_a_wrong_dtype_beside_a_known_mistake_is_told_and_is_not_blamed_for_the_numbers():
+    def mixup(images, targets, lam, partner):
+        return (1 - lam) * images.double() + lam * images[partner].double()
+
+    first, second = judged("mixup", mixup).sentences
+    assert first.startswith("The shares are exchanged") and second.startswith(
+        "Besides, the function returns torch.float64"
+    )
+
+    def unknown(images, targets, lam, partner):
+        return images.double().sin() - images[partner].double().exp()
+
+    assert "digits are lost" not in " ".join(judged("mixup", unknown).sentences)
+
+
+def test_whole_numbers_are_right_or_wrong_and_not_nearly_right():
+    def shift_labels(labels):
+        return torch.where(labels == 0, 255, labels.float()) - 1.0
+
+    text = " ".join(judged("shift_labels", shift_labels).sentences)
+    assert "two or three digits" not in text and "Besides, the function returns torch.float32" in text
+
+
+def test_a_decimal_where_a_whole_number_belongs_is_told_so():
+    def output_size(size, kernel_size, stride, padding):
+        return (size - kernel_size) / stride + 1.1
+
+    assert "a whole number: divide with //" in judged("output_size", output_size).sentences[0]
+
+
+def test_what_has_an_effect_in_one_case_is_not_called_idle():
+    def poly_learning_rate(step, steps, warmup_steps, peak):
+        if step < warmup_steps:  # at step 0 it is 0, whatever the warm-up
+            return peak * step / warmup_steps * math.exp(-step)
+        return peak * math.exp(-(step - warmup_steps) / steps) / 3
+
+    assert "does not depend" not in " ".join(judged("poly_learning_rate", poly_learning_rate).sentences)
+
+    def without(step, steps, warmup_steps, peak):
+        return peak * math.exp(-step / steps) / 3
+
+    assert "The result does not depend on `warmup_steps`." in judged("poly_learning_rate", without).sentences
+
+
+def test_a_list_that_is_shorter_afterwards_is_changed_itself():
+    def all_mlp_decoder(features, p):
+        rest = list(features)
+        features.pop(0)
+        return decoder.all_mlp_decoder(rest, p)
+
+    (sentence,) = judged("all_mlp_decoder", all_mlp_decoder).sentences
+    assert "changes its input `features` in place" in sentence

@@ -560,6 +560,15 @@ def test_what_stops_is_told_with_the_shapes_and_numbers_on_its_line():
     assert f"There, Q has the shape {tuple(Q.shape)}, d_k = {Q.shape[-1]}. The sizes that you ask for" in sentence
 
 
+def test_tensors_of_several_dtypes_on_the_line_are_told_apart():
+    def scores(Q, K):
+        K = K.double() if Q.dtype == torch.float32 else K.float()
+        return Q @ K.mT
+
+    sentence = checks.run("attention", {"attention_scores": scores}).exercises[0].sentences[0]
+    assert re.search(r"Q has the shape \(.*\) and torch.float32, K has the shape \(.*\) and torch.float64", sentence)
+
+
 def test_a_warning_about_T_is_no_hint_on_a_line_without_it():
     def scores(Q, K):
         assert Q.T is not None
