@@ -99,6 +99,102 @@ def _(labels):
     return torch.where(labels == 255, 255, labels.long() - 1)
 
 
+@shifted.misconception(
+    "What is ignored becomes 254, 0 as well as 255: 1 is subtracted from the 255 that stands for no class, too. Only "
+    "classes are shifted; what is ignored is 255 in the end."
+)
+def _(labels):
+    filled = labels.masked_fill(labels == 0, 255)
+    return filled - 1
+
+
+FIRST_IS_NONE = (
+    "0 is made 255 after the shift, when it is the number of the first class: compare the labels as they came, "
+    "labels == 0, or do it before the shift."
+)
+
+
+@shifted.misconception(FIRST_IS_NONE)
+def _(labels):
+    classes = labels - 1
+    return torch.where(classes == 0, 255, classes)
+
+
+@shifted.misconception(FIRST_IS_NONE)
+def _(labels):
+    classes = labels.long() - 1
+    return torch.where(classes == 0, 255, classes)
+
+
+@shifted.misconception(
+    "All classes become 0: where they are lowered one after the other, from 150 down, a pixel that has just become c - 1 "
+    "is lowered again. Subtract 1 from all of them at once."
+)
+def _(labels):
+    ignored = torch.logical_or(labels == 0, labels == 255)
+    return torch.where(ignored, 255, torch.zeros_like(labels))
+
+
+@shifted.misconception(
+    "Everything becomes 255: where classes are lowered one after the other, from 150 down, all of them end as 0. Subtract "
+    "1 from all of them at once."
+)
+def _(labels):
+    return torch.full_like(labels, 255)
+
+
+OTHER_NUMBER = "What is ignored becomes -100, PyTorch's own number for it (156 in uint8): here it is 255."
+
+
+@shifted.misconception(OTHER_NUMBER)
+def _(labels):
+    ignored = torch.logical_or(labels == 0, labels == 255)
+    return torch.where(ignored, -100, labels.long() - 1)
+
+
+@shifted.misconception(OTHER_NUMBER)
+def _(labels):
+    ignored = torch.logical_or(labels == 0, labels == 255)
+    return torch.where(ignored, 156, labels - 1)
+
+
+@shifted.misconception("What is ignored becomes -1: it becomes 255, which the loss ignores.")
+def _(labels):
+    ignored = torch.logical_or(labels == 0, labels == 255)
+    return torch.where(ignored, -1, labels.long() - 1)
+
+
+@shifted.misconception(
+    "0 becomes 254: 1 is subtracted from the 255 that stands for no class, too. Only classes are shifted, 1 ... 150."
+)
+def _(labels):
+    filled = labels.masked_fill(labels == 0, 255)
+    is_class = labels < 255
+    return filled - is_class.to(torch.uint8)
+
+
+@shifted.misconception(
+    "0 becomes class 0, the same as 1 (and 255 becomes 254): what is no class becomes 255, and what is ignored already "
+    "stays 255."
+)
+def _(labels):
+    return (labels.long() - 1).clamp(min=0)
+
+
+@shifted.misconception("150 keeps its number, which no class has: it is the last class, and becomes 149.")
+def _(labels):
+    filled = labels.masked_fill(labels == 0, 255)
+    is_class = filled < 150
+    return filled - is_class.to(torch.uint8)
+
+
+@shifted.misconception("1 keeps its number, and is the same as 2 then: it is the first class, and becomes 0.")
+def _(labels):
+    filled = labels.masked_fill(labels == 0, 255)
+    is_class = torch.logical_and(filled > 1, filled < 255)
+    return filled - is_class.to(torch.uint8)
+
+
 NO_SHIFT = "The classes keep their numbers 1 ... 150: they become 0 ... 149, since the scores of N classes are numbered from 0."
 
 
@@ -233,6 +329,14 @@ def _losses(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
     return F.cross_entropy(_up(logits, labels), labels.long(), ignore_index=ignore_index, reduction="none")
 
 
+def _mean_loss(log_p: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
+    """The loss, from the logarithms of the probabilities: (B, N, H, W) and (B, H, W)."""
+    counted = labels != ignore_index
+    classes = torch.where(counted, labels, 0).long()
+    losses = -log_p.gather(1, classes[:, None])[:, 0]
+    return losses[counted].mean()
+
+
 @loss.misconception(
     "The sum is divided by all pixels: the mean is over those that count, and ignored ones are missing from the number, too."
 )
@@ -243,6 +347,20 @@ def _(logits, labels, ignore_index):
 @loss.misconception("The losses of the pixels are added up: take their mean over the pixels that count.")
 def _(logits, labels, ignore_index):
     return _losses(logits, labels, ignore_index).sum()
+
+
+@loss.misconception(
+    "The sum is divided by the number of images: divide it by the number of pixels that count, in all images together."
+)
+def _(logits, labels, ignore_index):
+    return _losses(logits, labels, ignore_index).sum() / len(labels)
+
+
+@loss.misconception(
+    "These are the losses of the pixels, (B, H, W): return their mean over the pixels that count, one number."
+)
+def _(logits, labels, ignore_index):
+    return _losses(logits, labels, ignore_index)
 
 
 @loss.misconception(
@@ -282,22 +400,69 @@ def _(logits, labels, ignore_index):
     return F.cross_entropy(scores, classes)
 
 
+@loss.misconception(
+    "Pixels count where their label is below N: leave out those of ignore_index, which may be the number of a class."
+)
+def _(logits, labels, ignore_index):
+    counted = labels < logits.shape[1]
+    scores = _up(logits, labels).permute(0, 2, 3, 1)[counted]
+    classes = labels[counted].long()
+    return F.cross_entropy(scores, classes)
+
+
+@loss.misconception("ignore_index is not passed on: pixels with this label should not count.")
+def _(logits, labels, ignore_index):
+    return F.cross_entropy(_up(logits, labels), labels.long())
+
+
+@loss.misconception("The scores are not upsampled: every pixel of the labels needs scores, labels.shape[-2:] of them.")
+def _(logits, labels, ignore_index):
+    return F.cross_entropy(logits, labels.long(), ignore_index=ignore_index)
+
+
+@loss.misconception(
+    "The scores are upsampled four times, whatever the size of the labels: give interpolate size=labels.shape[-2:]."
+)
+def _(logits, labels, ignore_index):
+    upsampled = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
+    return F.cross_entropy(upsampled, labels.long(), ignore_index=ignore_index)
+
+
+@loss.misconception("Height and width are exchanged: size is (H, W), rows first, as labels.shape[-2:] has them.")
+def _(logits, labels, ignore_index):
+    H, W = labels.shape[-2:]
+    return F.cross_entropy(upsample(logits, (W, H)), labels.long(), ignore_index=ignore_index)
+
+
+@loss.misconception(
+    "The scores are upsampled by a whole factor, H // h: the labels' size need not be a multiple of theirs. Give "
+    "interpolate size=labels.shape[-2:]."
+)
+def _(logits, labels, ignore_index):
+    factor = labels.shape[1] // logits.shape[2]
+    upsampled = F.interpolate(logits, scale_factor=factor, mode="bilinear", align_corners=False)
+    return F.cross_entropy(upsampled, labels.long(), ignore_index=ignore_index)
+
+
 @loss.misconception("The corners are aligned (align_corners=True): upsample with align_corners=False.")
 def _(logits, labels, ignore_index):
     upsampled = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=True)
-    return F.cross_entropy(upsampled, labels.long(), ignore_index=ignore_index)
+    log_p = upsampled.log_softmax(dim=1)
+    return _mean_loss(log_p, labels, ignore_index)
 
 
 @loss.misconception("Every pixel takes the scores of the nearest one: the upsampling is bilinear, mode='bilinear'.")
 def _(logits, labels, ignore_index):
     upsampled = F.interpolate(logits, size=labels.shape[-2:])
-    return F.cross_entropy(upsampled, labels.long(), ignore_index=ignore_index)
+    log_p = upsampled.log_softmax(dim=1)
+    return _mean_loss(log_p, labels, ignore_index)
 
 
 @loss.misconception("The upsampling is bicubic: it should be bilinear, mode='bilinear'.")
 def _(logits, labels, ignore_index):
     upsampled = F.interpolate(logits, size=labels.shape[-2:], mode="bicubic")
-    return F.cross_entropy(upsampled, labels.long(), ignore_index=ignore_index)
+    log_p = upsampled.log_softmax(dim=1)
+    return _mean_loss(log_p, labels, ignore_index)
 
 
 @loss.misconception(
@@ -308,18 +473,69 @@ def _(logits, labels, ignore_index):
     return F.cross_entropy(logits, small, ignore_index=ignore_index)
 
 
-@loss.misconception(
+PROBABILITIES_UP = (
     "Probabilities are upsampled, and their logarithm is taken after it: upsample the scores, then log_softmax."
 )
+
+
+@loss.misconception(PROBABILITIES_UP)
 def _(logits, labels, ignore_index):
     p = _up(logits.softmax(dim=1), labels)
-    return F.nll_loss(p.log(), labels.long(), ignore_index=ignore_index)
+    return _mean_loss(p.log(), labels, ignore_index)
+
+
+SMALL_SCORES = (
+    "The numbers are right for small scores only: the exponential of a score of some hundreds is infinite, and a "
+    "probability of e^-200 is 0, whose logarithm is minus infinity, or that of whatever is added to it. log_softmax needs "
+    "neither."
+)
+
+
+@loss.misconception(SMALL_SCORES)
+def _(logits, labels, ignore_index):
+    p = _up(logits, labels).softmax(dim=1)
+    return _mean_loss(p.log(), labels, ignore_index)
+
+
+@loss.misconception(SMALL_SCORES)
+def _(logits, labels, ignore_index):
+    e = _up(logits, labels).exp()
+    p = e / e.sum(dim=1, keepdim=True)
+    return _mean_loss(p.log(), labels, ignore_index)
+
+
+def _never_zero(least):
+    """A probability of 0 is kept from having a logarithm of -inf, by adding `least` or by making it as large."""
+
+    @loss.misconception(PROBABILITIES_UP)
+    def added(logits, labels, ignore_index):
+        p = _up(logits.softmax(dim=1), labels) + least
+        return _mean_loss(p.log(), labels, ignore_index)
+
+    @loss.misconception(PROBABILITIES_UP)
+    def clamped(logits, labels, ignore_index):
+        p = _up(logits.softmax(dim=1), labels).clamp(min=least)
+        return _mean_loss(p.log(), labels, ignore_index)
+
+    @loss.misconception(SMALL_SCORES)
+    def added_last(logits, labels, ignore_index):
+        p = _up(logits, labels).softmax(dim=1) + least
+        return _mean_loss(p.log(), labels, ignore_index)
+
+    @loss.misconception(SMALL_SCORES)
+    def clamped_last(logits, labels, ignore_index):
+        p = _up(logits, labels).softmax(dim=1).clamp(min=least)
+        return _mean_loss(p.log(), labels, ignore_index)
+
+
+for least in (1e-30, 1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6):
+    _never_zero(least)
 
 
 @loss.misconception("The logarithms of the probabilities are upsampled: upsample the scores, then log_softmax.")
 def _(logits, labels, ignore_index):
     log_p = _up(logits.log_softmax(dim=1), labels)
-    return F.nll_loss(log_p, labels.long(), ignore_index=ignore_index)
+    return _mean_loss(log_p, labels, ignore_index)
 
 
 @loss.misconception(
@@ -327,7 +543,8 @@ def _(logits, labels, ignore_index):
 )
 def _(logits, labels, ignore_index):
     p = _up(logits, labels).softmax(dim=1)
-    return F.cross_entropy(p, labels.long(), ignore_index=ignore_index)
+    log_p = p.log_softmax(dim=1)
+    return _mean_loss(log_p, labels, ignore_index)
 
 
 ALONG_PIXELS = (
@@ -389,35 +606,102 @@ def _(step, steps, warmup_steps, peak):
     return peak * factor
 
 
-def _scheduled(falling, sentence, rising=lambda step, warmup_steps: (step + 1) / max(warmup_steps, 1)):
-    """A wrong schedule: `rising` is its share of the peak while it goes up, `falling` (of t) after it."""
-
-    def wrong(step, steps, warmup_steps, peak):
-        t = (step - warmup_steps) / (steps - warmup_steps)
-        return peak * (rising(step, warmup_steps) if step < warmup_steps else falling(t))
-
-    rate.misconception(sentence)(wrong)
+@rate.formulation
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 - t)
+    return rising if step < warmup_steps else falling
 
 
-_scheduled(
-    lambda t: (1 + math.cos(math.pi * t)) / 2, "After the warm-up the rate follows a cosine: here it falls in a line."
+@rate.misconception("After the warm-up the rate follows a cosine: here it falls in a line.")
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 + math.cos(math.pi * t)) / 2
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception("The power is 0.9, as others have it: SegFormer's is 1, a straight line.")
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 - t) ** 0.9
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception("The power is 2: SegFormer's is 1, a straight line.")
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 - t) ** 2
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception("The line rises where it should fall: 1 - t is 1 after the warm-up and 0 at the end.")
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * t
+    return rising if step < warmup_steps else falling
+
+
+AT_THE_PEAK = (
+    "After the warm-up the rate stays at the peak: it falls to 0 in a straight line. (Where t is computed with //, it is an "
+    "integer, 0 all the way: divide with /.)"
 )
-_scheduled(lambda t: (1 - t) ** 0.9, "The power is 0.9, as others have it: SegFormer's is 1, a straight line.")
-_scheduled(lambda t: (1 - t) ** 2, "The power is 2: SegFormer's is 1, a straight line.")
-_scheduled(lambda t: t, "The line rises where it should fall: 1 - t is 1 after the warm-up and 0 at the end.")
-_scheduled(lambda t: 1.0, "After the warm-up the rate stays at the peak: it falls to 0 in a straight line.")
-_scheduled(lambda t: math.exp(-t), "After the warm-up the rate falls exponentially: here it falls in a straight line.")
-_scheduled(
-    lambda t: 1 - t,
-    "The warm-up begins with 0: the first step would change nothing. Step 0 has peak / warmup_steps; count step + 1.",
-    lambda step, warmup_steps: step / max(warmup_steps, 1),
+
+
+@rate.misconception(AT_THE_PEAK)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) // (steps - warmup_steps)
+    falling = peak * (1 - t)
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception("After the warm-up the rate falls exponentially: here it falls in a straight line.")
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * math.exp(-t)
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception(
+    "The warm-up begins with 0: the first step would change nothing. Step 0 has peak / warmup_steps; count step + 1."
 )
-_scheduled(
-    lambda t: 1 - t,
-    "The division // rounds the share of the warm-up down to 0 until its last step: divide with /.",
-    lambda step, warmup_steps: (step + 1) // max(warmup_steps, 1),
+def _(step, steps, warmup_steps, peak):
+    rising = peak * step / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 - t)
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception("The division // rounds the share of the warm-up down to 0 until its last step: divide with /.")
+def _(step, steps, warmup_steps, peak):
+    rising = peak * ((step + 1) // max(warmup_steps, 1))
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 - t)
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception(
+    "It is divided by warmup_steps where that is 0, too: without a warm-up nothing rises. Ask first whether step < "
+    "warmup_steps, or divide by max(warmup_steps, 1)."
 )
-_scheduled(lambda t: 1 - t, "There is no warm-up: below warmup_steps the rate rises to the peak.", lambda s, w: 1.0)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / warmup_steps
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 - t)
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception("There is no warm-up: below warmup_steps the rate rises to the peak.")
+def _(step, steps, warmup_steps, peak):
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 - t)
+    return peak if step < warmup_steps else falling
 
 
 @rate.misconception(
@@ -426,7 +710,8 @@ _scheduled(lambda t: 1 - t, "There is no warm-up: below warmup_steps the rate ri
 )
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
-    falling = peak * (1 - step / steps)
+    t = step / steps
+    falling = peak * (1 - t)
     return rising if step < warmup_steps else falling
 
 
@@ -444,12 +729,44 @@ def _(step, steps, warmup_steps, peak):
 
 
 @rate.misconception(
+    "The warm-up is lowered by 1 - step / steps already: until the peak the rate is peak (step + 1) / warmup_steps alone."
+)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1) * (1 - step / steps)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 - t)
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception(
+    "After the warm-up this is (1 - step / steps) ** 0.9, another model's: t begins behind the warm-up, and SegFormer's "
+    "power is 1."
+)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = step / steps
+    falling = peak * (1 - t) ** 0.9
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception(
+    "The warm-up is divided by warmup_steps + 1, so that its last step is below the peak: divide by warmup_steps."
+)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / (warmup_steps + 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 - t)
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception(
     "t is divided by all the steps, so that the rate never comes down to 0: divide by those after the warm-up, "
     "steps - warmup_steps."
 )
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
-    falling = peak * (1 - (step - warmup_steps) / steps)
+    t = (step - warmup_steps) / steps
+    falling = peak * (1 - t)
     return rising if step < warmup_steps else falling
 
 
@@ -459,7 +776,8 @@ def _(step, steps, warmup_steps, peak):
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) / (steps - warmup_steps)
-    return rising if step <= warmup_steps else peak * (1 - t)
+    falling = peak * (1 - t)
+    return rising if step <= warmup_steps else falling
 
 
 @rate.misconception(
@@ -468,7 +786,8 @@ def _(step, steps, warmup_steps, peak):
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step + 1 - warmup_steps) / (steps - warmup_steps)
-    return rising if step < warmup_steps else peak * (1 - t)
+    falling = peak * (1 - t)
+    return rising if step < warmup_steps else falling
 
 
 @rate.misconception(
@@ -477,7 +796,8 @@ def _(step, steps, warmup_steps, peak):
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) / max(steps - warmup_steps - 1, 1)
-    return rising if step < warmup_steps else peak * (1 - t)
+    falling = peak * (1 - t)
+    return rising if step < warmup_steps else falling
 
 
 # ---- train_shapes
