@@ -199,6 +199,58 @@ def _(maps):
     return product(torch.cat([identity.unsqueeze(1), mixed[:, 1:]], dim=1))
 
 
+@rollout.misconception(
+    ONE_BLOCK + " The last one is missing here: blocks are counted from 0, so range(1, L) ends with it."
+)
+def _(maps):
+    mixed = of_blocks(maps)
+    last = max(mixed.shape[1] - 1, 1)
+    return product(mixed[:, :last])
+
+
+@rollout.misconception(ONE_BLOCK + " Block 2 is missing here: blocks are counted from 0, so that it is number 1.")
+def _(maps):
+    mixed = of_blocks(maps)
+    return product(torch.cat([mixed[:, :1], mixed[:, 2:]], dim=1))
+
+
+@rollout.misconception(
+    "The loop runs past the last block: there are L, counted from 0, so that a product that begins with block 0 goes on with "
+    "range(1, L)."
+)
+def _(maps):
+    mixed = of_blocks(maps)
+    result = mixed[:, 0]
+    for block in range(1, maps.shape[1] + 1):
+        result = mixed[:, block] @ result
+    return result
+
+
+@rollout.misconception(
+    "The first block is multiplied twice, and the last one is missing: a product that begins with block 0 goes on with "
+    "range(1, L)."
+)
+def _(maps):
+    mixed = of_blocks(maps)
+    last = max(mixed.shape[1] - 1, 1)
+    result = product(mixed[:, :last])
+    return result @ mixed[:, 0] if maps.shape[1] > 1 else result
+
+
+@rollout.misconception("The last block is multiplied twice: a product that begins with it goes on with the one before.")
+def _(maps):
+    mixed = of_blocks(maps)
+    return product(torch.cat([mixed, mixed[:, -1:]], dim=1))
+
+
+@rollout.misconception(
+    "Only the last two blocks are multiplied: each block is multiplied with the product of all that come before it."
+)
+def _(maps):
+    mixed = of_blocks(maps)
+    return product(mixed[:, -2:])
+
+
 @rollout.misconception("The first block is multiplied twice: a product that begins with it goes on with block 2.")
 def _(maps):
     mixed = of_blocks(maps)
@@ -229,6 +281,26 @@ def _(maps):
 @rollout.misconception(ONCE + " " + HEADS_SUMMED)
 def _(maps):
     return 0.5 * product(maps.sum(dim=2)) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+
+
+@rollout.misconception(
+    "The identity is added to the product so far: it belongs into the factor of each block, Ã_l = Ā_l / 2 + I / 2, which is then "
+    "multiplied."
+)
+def _(maps):
+    identity = torch.eye(maps.shape[-1], dtype=maps.dtype)
+    result = identity
+    for block in range(maps.shape[1]):
+        result = 0.5 * maps[:, block].mean(dim=1) @ result + 0.5 * identity
+    return result
+
+
+@rollout.misconception(
+    "The sums of the rows have lost their axis: keep it with keepdim=True, so that each row is divided by its own sum."
+)
+def _(maps):
+    added = maps.mean(dim=2) + torch.eye(maps.shape[-1], dtype=maps.dtype)
+    return product(added / added.sum(dim=-1))
 
 
 @rollout.misconception("A matrix of ones stands where the identity should: torch.eye, with ones on the diagonal only.")
