@@ -1,15 +1,19 @@
 """Labels, loss and schedule of the topic: against tables, torch, and the loss that models train with; right answers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from vitlab.ade20k import poly_learning_rate, segmentation_loss, shift_labels, train_shapes
+from vitlab.bench import streets
 from vitlab.checks.ade20k import EXERCISES, training
 from vitlab.checks.engine.candidate import LocalCandidate
 from vitlab.checks.engine.judge import judge
 from vitlab.checks.engine.training import judge_training
+from vitlab.data import Split
 from vitlab.decoder import upsampled_cross_entropy
 
 
@@ -193,3 +197,28 @@ def test_a_training_is_paid_by_what_it_has_learned(function, points):
 def test_labels_that_are_no_bytes_any_more_are_refused():
     result = judge(EXERCISES[0], LocalCandidate({"shift_labels": lambda labels: shift_labels(labels).long()}), 0)
     assert result.points == 0 and "returns torch.int64 for inputs of torch.uint8" in result.sentences[0]
+
+
+# ---- Streets.
+
+
+def test_mistakes_are_counted_and_those_at_edges_are_found():
+    labels = torch.zeros(1, 12, 16, dtype=torch.int64)
+    labels[:, :, 8:] = 1
+    labels[:, 0] = 255
+    said = labels.where(labels != 255, 0)
+    said[:, 5, 0], said[:, 6, 9], said[:, 0, 3] = 1, 0, 1  # inside, at an edge, ignored
+
+    class Model(torch.nn.Module):
+        def segment(self, images):
+            assert images.shape == (1, 3, 12, 16) and images.dtype == torch.float32
+            return said
+
+    predictor = SimpleNamespace(model=Model(), classes=("a", "b"), normalization=lambda images: images)
+    found = streets.mistakes(predictor, Split(torch.zeros(1, 3, 12, 16, dtype=torch.uint8), labels))
+    assert found["counts"] == [[87, 1], [1, 87]]
+    assert (found["wrong"], found["wrong_at_edges"]) == (2, 1)
+    at_edges = torch.zeros(12, 16, dtype=torch.bool)
+    at_edges[:, 6:10] = at_edges[:3] = True  # within two pixels of another label, an ignored one, too
+    assert torch.equal(streets.edges(labels[0]), at_edges)
+    assert found["edges"] == int((at_edges & (labels[0] != 255)).sum())

@@ -21,6 +21,7 @@ from vitlab.machine import provenance
 from vitlab.pretrained import hub
 from vitlab.pretrained.predictor import Predictor, read_predictor
 from vitlab.segmentation.metrics import confusion_matrix
+from vitlab.training.evaluation import main_score
 from vitlab.training.run import read_metrics
 from vitlab.vit import ViT
 
@@ -130,7 +131,8 @@ def transfer(weights: Path, *, sizes: tuple[int, ...], seeds: int, steps: int, b
 def which(weights: Path) -> dict[str, Any]:
     """Which weights were measured, for whoever reads the results."""
     metrics = read_metrics(weights)
-    return {"accuracy": metrics["test_accuracy"], "date": metrics["where"]["date"]}
+    name, score = main_score(metrics)
+    return {name.removeprefix("test_"): score, "date": metrics["where"]["date"]}
 
 
 def main() -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from matplotlib.patches import Rectangle
+import torch
+from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from vitlab.figures import BLUE, ORANGE, new_axes
+from vitlab.figures import BLUE, ORANGE, new_axes, paint
 
 
 def show_palette(classes: Sequence[str], palette: Tensor, columns: int = 3) -> None:
@@ -45,3 +46,22 @@ def show_class_scores(scores: dict[str, dict[str, float]]) -> None:
     ax.set_xlabel("IoU", fontsize=10)
     ax.legend(fontsize=9, frameon=False, loc="lower right")
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def show_overlay(photograph: Tensor, classes: Tensor, names: Sequence[str], palette: Tensor) -> None:
+    """Draw a photograph and, beside it, the same coloured by the classes of its pixels; their names are below.
+
+    Args:
+        photograph: (3, H, W), in 0 ... 1.
+        classes: (H, W).
+        names: of the N classes.
+        palette: (N, 3), in uint8.
+    """
+    left, right = new_axes(1, 2, height=2.7)
+    paint(left, photograph)
+    colours = palette[classes.long()].permute(2, 0, 1) / 255  # (3, H, W)
+    paint(right, (photograph + colours) / 2)
+    shown = torch.bincount(classes.flatten(), minlength=len(names)).argsort(descending=True)
+    shown = [i for i in shown.tolist() if (classes == i).any()]
+    patches = [Patch(color=(palette[i] / 255).tolist(), label=names[i]) for i in shown]
+    left.figure.legend(handles=patches, loc="outside lower center", ncols=6, fontsize=9, frameon=False)
