@@ -58,7 +58,7 @@ def _(F_i, L, b, size):
 
 
 def _projected(F_i: Tensor, L: Tensor, b: Tensor) -> Tensor:
-    return F.conv2d(F_i, L.T[:, :, None, None], b)
+    return torch.einsum("bchw,cd->bdhw", F_i, L) + b[:, None, None]
 
 
 CORNERS = (
@@ -126,6 +126,15 @@ def _(F_i, L, b, size):
     return F.interpolate(_projected(F_i, L, b), scale_factor=size[0] // F_i.shape[2], mode="bilinear")
 
 
+@project.misconception(
+    "The map is stretched by whole factors, H // h and W // w: 3 columns become 3 by it, and never 5. Give interpolate "
+    "size=size."
+)
+def _(F_i, L, b, size):
+    factors = (size[0] // F_i.shape[2], size[1] // F_i.shape[3])
+    return F.interpolate(_projected(F_i, L, b), scale_factor=factors, mode="bilinear")
+
+
 @project.misconception(CHANNELS_LAST)
 def _(F_i, L, b, size):
     return upsample(_projected(F_i, L, b), size).permute(0, 2, 3, 1)
@@ -157,6 +166,32 @@ def _(F_i, L, b, size):
 )
 def _(F_i, L, b, size):
     return upsample(F_i.permute(0, 2, 3, 1) @ L + b, size)
+
+
+@project.misconception(
+    "The map is multiplied by L as it stands: @ takes the last axis, the columns. Move the channels to the end first, "
+    "permute(0, 2, 3, 1)."
+)
+def _(F_i, L, b, size):
+    return upsample(F_i @ L + b, size)
+
+
+@project.misconception(
+    "b is added along the columns, the last axis: add it while the channels are last, or as b[:, None, None]."
+)
+def _(F_i, L, b, size):
+    tokens = F_i.permute(0, 2, 3, 1) @ L
+    projected = tokens.permute(0, 3, 1, 2) + b
+    return upsample(projected, size)
+
+
+@project.misconception(
+    "The sequence is laid out again as (B, C, w, h): a row of the map has w columns, so reshape it to (B, C, h, w)."
+)
+def _(F_i, L, b, size):
+    B, _, h, w = F_i.shape
+    tokens = F_i.flatten(2).transpose(1, 2) @ L + b
+    return upsample(tokens.transpose(1, 2).reshape(B, -1, w, h), size)
 
 
 @project.misconception("The map is not upsampled: it is projected alone, and still has h rows and w columns.")
@@ -217,6 +252,22 @@ def _taught(project_and_upsample, features, p):
     return _fuse_and_classify(torch.cat(hats, dim=1), p)
 
 
+def _step_by_step(x: Tensor, features: list[Tensor], i: int) -> Tensor:
+    """The map number i, upsampled to the size of every larger one in turn."""
+    for larger in reversed(features[:i]):
+        x = upsample(x, larger.shape[-2:])
+    return x
+
+
+COUNTED_FROM_0 = (
+    "The maps are counted from 0, and the parameters from 1, L_1 ... L_4: enumerate(features, start=1), or L_{i + 1}."
+)
+STEP_BY_STEP = (
+    "A small map is upsampled step by step, through the sizes of the larger ones, which smooths it more: bring each map to "
+    "the first one's size at once."
+)
+
+
 taught = Exercise(
     all_mlp_decoder,
     takes=TAKES,
@@ -259,7 +310,14 @@ def _(features, p):
     "lecture's order, F̂_1, F̂_2, F̂_3, F̂_4."
 )
 def _(features, p):
-    return _fuse_and_classify(torch.cat(_hats(features, p)[::-1], dim=1), p)
+    F_1, F_2, F_3, F_4 = features
+    size = F_1.shape[-2:]
+    F_hat_1 = project_and_upsample(F_1, p["L_1"], p["b_1"], size)
+    F_hat_2 = project_and_upsample(F_2, p["L_2"], p["b_2"], size)
+    F_hat_3 = project_and_upsample(F_3, p["L_3"], p["b_3"], size)
+    F_hat_4 = project_and_upsample(F_4, p["L_4"], p["b_4"], size)
+    concatenated = torch.cat([F_hat_4, F_hat_3, F_hat_2, F_hat_1], dim=1)
+    return _fuse_and_classify(concatenated, p)
 
 
 @taught.misconception(
@@ -268,6 +326,80 @@ def _(features, p):
 )
 def _(features, p):
     return _fuse_and_classify(torch.stack(_hats(features, p), dim=2).flatten(1, 2), p)
+
+
+ALONG_CHANNELS = (
+    "The fusion does not find its 4C channels: the four maps are concatenated along the channels, torch.cat(maps, dim=1), "
+    "not along another axis (torch.cat alone takes the images), and not added."
+)
+
+
+@taught.misconception(ALONG_CHANNELS)
+def _(features, p):
+    return _fuse_and_classify(torch.cat(_hats(features, p)), p)
+
+
+@taught.misconception(ALONG_CHANNELS)
+def _(features, p):
+    return _fuse_and_classify(torch.cat(_hats(features, p), dim=-1), p)
+
+
+@taught.misconception(ALONG_CHANNELS)
+def _(features, p):
+    return _fuse_and_classify(sum(_hats(features, p)), p)
+
+
+def _fuse_with_a_convolution(concatenated: Tensor, p: dict[str, Tensor]) -> Tensor:
+    fused = F.conv2d(concatenated, p["W"].T[:, :, None, None], p["b"])
+    return _classify(fused, p)
+
+
+@taught.misconception(ALONG_CHANNELS)
+def _(features, p):
+    return _fuse_with_a_convolution(torch.cat(_hats(features, p)), p)
+
+
+@taught.misconception(ALONG_CHANNELS)
+def _(features, p):
+    return _fuse_with_a_convolution(torch.cat(_hats(features, p), dim=-1), p)
+
+
+@taught.misconception(ALONG_CHANNELS)
+def _(features, p):
+    return _fuse_with_a_convolution(sum(_hats(features, p)), p)
+
+
+FUSED_TRANSPOSED = (
+    "W is transposed where the maps are fused (F.linear does so by itself): rows of W belong to what comes in, so tokens @ "
+    "W, or F.linear(tokens, W.T, b)."
+)
+
+
+@taught.misconception(FUSED_TRANSPOSED)
+def _(features, p):
+    tokens = torch.cat(_hats(features, p), dim=1).permute(0, 2, 3, 1)
+    fused = F.linear(tokens, p["W"], p["b"])
+    return _classify(fused.permute(0, 3, 1, 2), p)
+
+
+@taught.misconception(FUSED_TRANSPOSED)
+def _(features, p):
+    tokens = torch.cat(_hats(features, p), dim=1).permute(0, 2, 3, 1)
+    fused = tokens @ p["W"].T + p["b"]
+    return _classify(fused.permute(0, 3, 1, 2), p)
+
+
+@taught.misconception(FUSED_TRANSPOSED)
+def _(features, p):
+    fused = F.conv2d(torch.cat(_hats(features, p), dim=1), p["W"][:, :, None, None], p["b"])
+    return _classify(fused, p)
+
+
+@taught.misconception(COUNTED_FROM_0)
+def _(features, p):
+    size = features[0].shape[-2:]
+    hats = [project_and_upsample(F_i, p[f"L_{i}"], p[f"b_{i}"], size) for i, F_i in enumerate(features)]
+    return _fuse_and_classify(torch.cat(hats, dim=1), p)
 
 
 NO_RELU = "The ReLU between fusing and classifying is missing: without it both are one matrix, W W_head."
@@ -319,6 +451,11 @@ def _(features, p):
     return all_mlp_decoder(features, p).softmax(dim=1)
 
 
+@taught.misconception("These are the classes themselves (argmax): the scores are asked for, (B, N, H_1, W_1).")
+def _(features, p):
+    return all_mlp_decoder(features, p).argmax(dim=1)
+
+
 @taught.misconception("The classes come last: what is returned has them behind the images, (B, N, H_1, W_1).")
 def _(features, p):
     return all_mlp_decoder(features, p).permute(0, 2, 3, 1)
@@ -340,6 +477,23 @@ def _(features, p):
     return _fuse_and_classify(torch.cat(hats, dim=1), p)
 
 
+@taught.misconception(
+    "The maps are stretched by the factors 1, 2, 4 and 8: 3 columns become 6 by it, and never 5. Bring each of them to the "
+    "size of the first, features[0].shape[-2:]."
+)
+def _(features, p):
+    projected = [_projected(F_i, p[f"L_{i}"], p[f"b_{i}"]) for i, F_i in enumerate(features, start=1)]
+    hats = [F.interpolate(x, scale_factor=2**i, mode="bilinear") for i, x in enumerate(projected)]
+    return _fuse_and_classify(torch.cat(hats, dim=1), p)
+
+
+@taught.misconception(STEP_BY_STEP)
+def _(features, p):
+    projected = [_projected(F_i, p[f"L_{i}"], p[f"b_{i}"]) for i, F_i in enumerate(features, start=1)]
+    hats = [_step_by_step(x, features, i) for i, x in enumerate(projected)]
+    return _fuse_and_classify(torch.cat(hats, dim=1), p)
+
+
 @taught.misconception("The biases b_1 … b_4 of the projections are missing.")
 def _(features, p):
     zero = torch.zeros_like(p["b"])
@@ -348,17 +502,26 @@ def _(features, p):
 
 @taught.misconception(CORNERS)
 def _(features, p):
-    size = features[0].shape[-2:]
-    projected = [_projected(F_i, p[f"L_{i}"], p[f"b_{i}"]) for i, F_i in enumerate(features, start=1)]
-    hats = [F.interpolate(x, size=size, mode="bilinear", align_corners=True) for x in projected]
-    return _fuse_and_classify(torch.cat(hats, dim=1), p)
+    F_1, F_2, F_3, F_4 = features
+    size = F_1.shape[-2:]
+    F_hat_1 = F.interpolate(_projected(F_1, p["L_1"], p["b_1"]), size=size, mode="bilinear", align_corners=True)
+    F_hat_2 = F.interpolate(_projected(F_2, p["L_2"], p["b_2"]), size=size, mode="bilinear", align_corners=True)
+    F_hat_3 = F.interpolate(_projected(F_3, p["L_3"], p["b_3"]), size=size, mode="bilinear", align_corners=True)
+    F_hat_4 = F.interpolate(_projected(F_4, p["L_4"], p["b_4"]), size=size, mode="bilinear", align_corners=True)
+    concatenated = torch.cat([F_hat_1, F_hat_2, F_hat_3, F_hat_4], dim=1)
+    return _fuse_and_classify(concatenated, p)
 
 
 @taught.misconception(NEAREST)
 def _(features, p):
-    size = features[0].shape[-2:]
-    projected = [_projected(F_i, p[f"L_{i}"], p[f"b_{i}"]) for i, F_i in enumerate(features, start=1)]
-    return _fuse_and_classify(torch.cat([F.interpolate(x, size=size) for x in projected], dim=1), p)
+    F_1, F_2, F_3, F_4 = features
+    size = F_1.shape[-2:]
+    F_hat_1 = F.interpolate(_projected(F_1, p["L_1"], p["b_1"]), size=size)
+    F_hat_2 = F.interpolate(_projected(F_2, p["L_2"], p["b_2"]), size=size)
+    F_hat_3 = F.interpolate(_projected(F_3, p["L_3"], p["b_3"]), size=size)
+    F_hat_4 = F.interpolate(_projected(F_4, p["L_4"], p["b_4"]), size=size)
+    concatenated = torch.cat([F_hat_1, F_hat_2, F_hat_3, F_hat_4], dim=1)
+    return _fuse_and_classify(concatenated, p)
 
 
 @taught.misconception(
@@ -397,6 +560,42 @@ def _(features, p):
     return _fuse_and_classify(torch.cat(hats, dim=1), p)
 
 
+# The same with maps that lie in memory with their channels first: PyTorch says it in other words then.
+
+
+def _hats_channels_first(features: list[Tensor], p: dict[str, Tensor]) -> list[Tensor]:
+    return [F_hat.contiguous() for F_hat in _hats(features, p)]
+
+
+@taught.misconception(ALONG_CHANNELS)
+def _(features, p):
+    return _fuse_and_classify(torch.cat(_hats_channels_first(features, p)), p)
+
+
+@taught.misconception(ALONG_CHANNELS)
+def _(features, p):
+    return _fuse_and_classify(torch.cat(_hats_channels_first(features, p), dim=-1), p)
+
+
+@taught.misconception(ALONG_CHANNELS)
+def _(features, p):
+    return _fuse_and_classify(sum(_hats_channels_first(features, p)), p)
+
+
+@taught.misconception(FUSED_TRANSPOSED)
+def _(features, p):
+    tokens = torch.cat(_hats_channels_first(features, p), dim=1).permute(0, 2, 3, 1)
+    fused = F.linear(tokens, p["W"], p["b"])
+    return _classify(fused.permute(0, 3, 1, 2), p)
+
+
+@taught.misconception(FUSED_TRANSPOSED)
+def _(features, p):
+    tokens = torch.cat(_hats_channels_first(features, p), dim=1).permute(0, 2, 3, 1)
+    fused = tokens @ p["W"].T + p["b"]
+    return _classify(fused.permute(0, 3, 1, 2), p)
+
+
 # ---- fused_decoder
 
 
@@ -432,6 +631,17 @@ fused = Exercise(
             "no tensor larger than C channels of the first map's size",
             3,
             Sizes("one wide image", B=1, C="large", H_1=9, W_1=14, largest=_widest),
+            Sizes(
+                "narrow, a last map of many channels",
+                B=1,
+                C_1=2,
+                C_4="large",
+                C=5,
+                N=3,
+                H_1=15,
+                W_1=10,
+                largest=_widest,
+            ),
             Sizes("wide", B=4, C="large", H_1=13, W_1=15, largest=_widest),
         ),
         EXACT,
@@ -506,6 +716,17 @@ def _(features, p):
     return _sum(features, p, lambda F_i, L, b, W, size: upsample(torch.relu(_projected(F_i, L @ W, b @ W)), size))
 
 
+@fused.misconception(
+    "There is a ReLU after every addition, inside the loop: all four maps are added, b too, and then comes the one ReLU."
+)
+def _(features, p):
+    size = features[0].shape[-2:]
+    summed = p["b"][:, None, None]
+    for F_i, L, b, W in _each(features, p):
+        summed = torch.relu(summed + project_and_upsample(F_i, L @ W, b @ W, size))
+    return _classify(summed, p)
+
+
 @fused.misconception("There is a ReLU between L_i and W_i: both are linear, and can be multiplied for that reason.")
 def _(features, p):
     zero = torch.zeros_like(p["b"])
@@ -548,6 +769,41 @@ def _(features, p):
     return fused_decoder(features, p | {"W": torch.cat([W_i.T for W_i in p["W"].chunk(4)])})
 
 
+@fused.misconception(
+    "L_i and W_i are multiplied in the wrong order: a map goes through L_i first, so its matrix is L_i W_i, (C_i, C) times "
+    "(C, C)."
+)
+def _(features, p):
+    return _sum(features, p, lambda F_i, L, b, W, size: project_and_upsample(F_i, W @ L, b @ W, size))
+
+
+@fused.misconception(
+    "W is cut into blocks of columns: its rows belong to the 4C channels that come in, the first C rows to the first map. "
+    "W.chunk(4), without dim=1."
+)
+def _(features, p):
+    size = features[0].shape[-2:]
+    summed = p["b"][:, None, None]
+    for i, (F_i, W_i) in enumerate(zip(features, p["W"].chunk(4, dim=1), strict=False), start=1):
+        summed = summed + project_and_upsample(F_i, p[f"L_{i}"] @ W_i, p[f"b_{i}"] @ W_i, size)
+    return _classify(summed, p)
+
+
+@fused.misconception(COUNTED_FROM_0)
+def _(features, p):
+    size = features[0].shape[-2:]
+    summed = p["b"][:, None, None]
+    for i, (F_i, W_i) in enumerate(zip(features, p["W"].chunk(4), strict=True)):
+        summed = summed + project_and_upsample(F_i, p[f"L_{i}"] @ W_i, p[f"b_{i}"] @ W_i, size)
+    return _classify(summed, p)
+
+
+@fused.misconception("Only the last map counts: each one is added to those before it.")
+def _(features, p):
+    F_i, L, b, W = _each(features, p)[-1]
+    return _classify(project_and_upsample(F_i, L @ W, b @ W, features[0].shape[-2:]) + p["b"][:, None, None], p)
+
+
 @fused.misconception("The four maps are averaged: concatenating and multiplying with W adds them up.")
 def _(features, p):
     return fused_decoder(features, p | {"W": p["W"] / 4})
@@ -579,6 +835,14 @@ def _(features, p):
 )
 def _(features, p):
     return _sum(features, p, lambda F_i, L, b, W, size: project_and_upsample(F_i, L @ W, W @ b, size))
+
+
+@fused.misconception(STEP_BY_STEP)
+def _(features, p):
+    maps = [
+        _step_by_step(_projected(F_i, L @ W, b @ W), features, i) for i, (F_i, L, b, W) in enumerate(_each(features, p))
+    ]
+    return _classify(sum(maps) + p["b"][:, None, None], p)
 
 
 @fused.misconception(
