@@ -221,6 +221,95 @@ def _(X, W_S, b_S, sr_ratio):
     return F.layer_norm(squares, squares.shape[-1:])
 
 
+NOT_LEFT_OUT = (
+    "Rows and columns that do not fill a square are not left out: where R does not divide the grid, there are too many "
+    "tokens for whole squares. Cut X[:, : rows * R, : columns * R] first."
+)
+
+
+@reduction.misconception(NOT_LEFT_OUT)
+def _(X, W_S, b_S, sr_ratio):
+    R = sr_ratio
+    B, H, W, d = X.shape
+    cut = X.reshape(B, H // R, R, W // R, R, d)
+    squares = cut.transpose(2, 3)
+    flattened = squares.reshape(B, -1, R * R * d)
+    return flattened @ W_S + b_S
+
+
+EXCHANGED = (
+    "H and W are exchanged where the grid is cut: X has H rows and W columns, so it is cut to (B, H/R, R, W/R, R, d), rows "
+    "first."
+)
+
+
+@reduction.misconception(EXCHANGED)
+def _(X, W_S, b_S, sr_ratio):
+    R = sr_ratio
+    B, H, W, d = X.shape
+    whole = X[:, : H // R * R, : W // R * R]
+    cut = whole.reshape(B, W // R, R, H // R, R, d)
+    squares = cut.transpose(2, 3)
+    flattened = squares.reshape(B, -1, R * R * d)
+    return flattened @ W_S + b_S
+
+
+@reduction.misconception(EXCHANGED)
+def _(X, W_S, b_S, sr_ratio):
+    R = sr_ratio
+    B, H, W, d = X.shape
+    cut = X.reshape(B, W // R, R, H // R, R, d)
+    squares = cut.transpose(2, 3)
+    return squares.reshape(B, -1, R * R * d) @ W_S + b_S
+
+
+@reduction.misconception(EXCHANGED)
+def _(X, W_S, b_S, sr_ratio):
+    R = sr_ratio
+    B, H, W, d = X.shape
+    whole = X[:, : W // R * R, : H // R * R]
+    cut = whole.reshape(B, W // R, R, H // R, R, d)
+    squares = cut.transpose(2, 3)
+    return squares.reshape(B, -1, R * R * d) @ W_S + b_S
+
+
+@reduction.misconception(STRIP)
+def _(X, W_S, b_S, sr_ratio):
+    B, _, _, d = X.shape
+    return X.reshape(B, -1, sr_ratio * sr_ratio * d) @ W_S + b_S
+
+
+@reduction.misconception(
+    "F.linear transposes the weights that it is given: W_S is (R²·d, d) already, so flattened @ W_S + b_S, or give F.linear "
+    "W_S.T."
+)
+def _(X, W_S, b_S, sr_ratio):
+    squares = _whole(X, sr_ratio).transpose(2, 3)
+    flattened = squares.flatten(3).flatten(1, 2)
+    return F.linear(flattened, W_S, b_S)
+
+
+@reduction.misconception(
+    "F.conv2d is given the grid as it stands, and takes its rows for features: move the features to the second axis first, "
+    "X.permute(0, 3, 1, 2)."
+)
+def _(X, W_S, b_S, sr_ratio):
+    R, d = sr_ratio, X.shape[-1]
+    kernel = W_S.reshape(R, R, d, d).permute(3, 2, 0, 1)
+    return F.conv2d(X, kernel, b_S, stride=R).flatten(2).transpose(1, 2)
+
+
+@reduction.misconception(
+    "The kernel's features are exchanged: those that come out are its first axis and those that go in its second, "
+    "permute(3, 2, 0, 1) and not permute(2, 3, 0, 1)."
+)
+def _(X, W_S, b_S, sr_ratio):
+    R, d = sr_ratio, X.shape[-1]
+    kernel = W_S.reshape(R, R, d, d).permute(2, 3, 0, 1)
+    squares = F.conv2d(X.permute(0, 3, 1, 2), kernel, b_S, stride=R)
+    return squares.flatten(2).transpose(1, 2)
+
+
 # ---- spatial_reduction_attention
 
 ATTENTION = {"W_Q": "d d", "W_K": "d d", "W_V": "d d", "W_O": "d d"}
@@ -500,6 +589,15 @@ def _(X, p, num_heads, sr_ratio):
     return attended.reshape(B, rows, columns, R, R, d).transpose(2, 3).reshape(B, rows * R, columns * R, d)
 
 
+@sra.misconception(
+    "X is not made a sequence: attention takes (B, n, d), so X.flatten(1, 2) comes before the heads are cut, and "
+    "reshape(X.shape) at the end."
+)
+def _(X, p, num_heads, sr_ratio):
+    reduced = _normalized(_squares(X, p, sr_ratio), p) if sr_ratio > 1 else X
+    return _attend(X, reduced, p, num_heads)
+
+
 # ---- number_of_scores
 
 count = Exercise(
@@ -611,6 +709,20 @@ def _(H, W, sr_ratio):
 @count.misconception("The grid is taken to be square: W may differ from H.")
 def _(H, W, sr_ratio):
     return H * H * (H // sr_ratio) ** 2
+
+
+@count.misconception(
+    "Brackets are missing: H * W * H // R * W // R divides all that stands before each //. Write (H // R) * (W // R)."
+)
+def _(H, W, sr_ratio):
+    return H * W * H // sr_ratio * W // sr_ratio
+
+
+@count.misconception(
+    "Queries and keys are divided by R each: all n tokens are queries, and the keys are the whole squares, ⌊H/R⌋ · ⌊W/R⌋."
+)
+def _(H, W, sr_ratio):
+    return (H * W // sr_ratio) ** 2
 
 
 EXERCISES = (reduction, sra, count)
