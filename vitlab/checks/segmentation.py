@@ -48,7 +48,13 @@ matrix = Exercise(
     axes="label prediction",
     draw=_segmentations,
     parts=(
-        Part("every pixel counts", 1, Sizes("no ignored pixel", _none_ignored), Sizes("one image", _none_ignored, B=1)),
+        Part(
+            "every pixel counts",
+            1,
+            Sizes("no ignored pixel", _none_ignored),
+            Sizes("one image", _none_ignored, B=1),
+            Sizes("many pixels", _none_ignored, B=1, H=36, W=48, N=2),
+        ),
         Part(
             "some pixels are ignored, some classes occur nowhere",
             2,
@@ -109,6 +115,7 @@ def _(predictions, labels, num_classes, ignore_index):
     return table(j, i, num_classes)
 
 
+AND_EXCHANGED = " And rows and columns are exchanged: the label says the row."
 BY_CLASS = (
     "Pixels are left out because their label is no class (0 ≤ label < N): leave out those whose label is ignore_index, which "
     "may be any number, even a class."
@@ -121,13 +128,87 @@ def _(predictions, labels, num_classes, ignore_index):
     return table(labels[counted], predictions[counted], num_classes)
 
 
-@matrix.misconception(
+@matrix.misconception(BY_CLASS + AND_EXCHANGED)
+def _(predictions, labels, num_classes, ignore_index):
+    counted = (labels >= 0) & (labels < num_classes)
+    return table(predictions[counted], labels[counted], num_classes)
+
+
+BY_255 = (
     "Pixels are left out because their label is 255, or too large for a class: leave out those whose label is ignore_index, "
     "which may be any number, even a class."
 )
+
+
+@matrix.misconception(BY_255)
 def _(predictions, labels, num_classes, ignore_index):
     counted = labels != 255
     return table(labels[counted], predictions[counted], num_classes)
+
+
+@matrix.misconception(BY_255)
+def _(predictions, labels, num_classes, ignore_index):
+    counted = labels != 255
+    i, j = labels[counted], predictions[counted]
+    zeros = torch.zeros(num_classes, num_classes, dtype=torch.long)
+    return zeros.index_put((i, j), torch.ones_like(i), accumulate=True)  # -1 is the last class
+
+
+@matrix.misconception(BY_255 + AND_EXCHANGED)
+def _(predictions, labels, num_classes, ignore_index):
+    counted = labels != 255
+    return table(predictions[counted], labels[counted], num_classes)
+
+
+NOT_LEFT_OUT = (
+    "Ignored pixels are not left out, and 255 is no class: leave them out of labels and predictions, with a mask "
+    "labels != ignore_index, before counting."
+)
+
+
+@matrix.misconception(NOT_LEFT_OUT)
+def _(predictions, labels, num_classes, ignore_index):
+    return table(labels.flatten(), predictions.flatten(), num_classes)
+
+
+@matrix.misconception(NOT_LEFT_OUT)
+def _(predictions, labels, num_classes, ignore_index):
+    i = F.one_hot(labels.flatten(), num_classes)
+    j = F.one_hot(predictions.flatten(), num_classes)
+    return i.transpose(0, 1) @ j
+
+
+@matrix.misconception(NOT_LEFT_OUT)
+def _(predictions, labels, num_classes, ignore_index):
+    zeros = torch.zeros(num_classes, num_classes, dtype=torch.long)
+    return zeros.index_put((labels, predictions), torch.ones_like(labels), accumulate=True)
+
+
+@matrix.misconception(
+    "Ignored pixels are left out of the labels alone: leave them out of the predictions, too, predictions[counted], or pairs no "
+    "longer fit."
+)
+def _(predictions, labels, num_classes, ignore_index):
+    counted = labels != ignore_index
+    pairs = labels[counted] * num_classes + predictions.flatten()
+    return torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+EXTRA_ROW = (
+    "Ignored pixels are counted as a class N of their own: cut it off at the end, counts[:N, :N], which are (N, N)."
+)
+
+
+@matrix.misconception(EXTRA_ROW)
+def _(predictions, labels, num_classes, ignore_index):
+    i = labels.where(labels != ignore_index, num_classes)
+    return table(i.flatten(), predictions.flatten(), num_classes + 1)
+
+
+@matrix.misconception(EXTRA_ROW)
+def _(predictions, labels, num_classes, ignore_index):
+    i = labels.where(labels != ignore_index, num_classes)
+    return table(i.flatten(), predictions.flatten(), num_classes + 1)[:, :-1]
 
 
 AS_CLASS = (
@@ -168,6 +249,15 @@ def _(predictions, labels, num_classes, ignore_index):
 
 
 @matrix.misconception(
+    "Pixels are left out whose prediction is ignore_index, or whose label is no class: leave out those whose label is "
+    "ignore_index, and no others."
+)
+def _(predictions, labels, num_classes, ignore_index):
+    counted = (predictions != ignore_index) & (labels >= 0) & (labels < num_classes)
+    return table(labels[counted], predictions[counted], num_classes)
+
+
+@matrix.misconception(
     "Pixels are left out whose label or prediction is ignore_index: the label alone decides, and what was called a class "
     "that is ignored is a mistake like others."
 )
@@ -194,10 +284,19 @@ def _(predictions, labels, num_classes, ignore_index):
     return table(i[i != j], j[i != j], num_classes)
 
 
-@matrix.misconception("The first image alone is counted: all images of the batch go into one matrix.")
+FIRST_IMAGE = "The first image alone is counted: all images of the batch go into one matrix."
+
+
+@matrix.misconception(FIRST_IMAGE)
 def _(predictions, labels, num_classes, ignore_index):
     i, j = counted_pixels(predictions[0], labels[0], ignore_index)
     return table(i, j, num_classes)
+
+
+@matrix.misconception(FIRST_IMAGE + AND_EXCHANGED)
+def _(predictions, labels, num_classes, ignore_index):
+    i, j = counted_pixels(predictions[0], labels[0], ignore_index)
+    return table(j, i, num_classes)
 
 
 @matrix.misconception("The last image alone is counted: is the matrix made anew for every image? Add the images up.")
@@ -206,10 +305,19 @@ def _(predictions, labels, num_classes, ignore_index):
     return table(i, j, num_classes)
 
 
-@matrix.misconception(
+ONCE = (
     "Each pair is counted once, however often it occurs: counts[i, j] += 1 with tensors i, j adds one for each different pair "
     "only. bincount, or index_put_ with accumulate=True, counts."
 )
+
+
+@matrix.misconception(ONCE + AND_EXCHANGED)
+def _(predictions, labels, num_classes, ignore_index):
+    i, j = counted_pixels(predictions, labels, ignore_index)
+    return table(j, i, num_classes).clamp(max=1)
+
+
+@matrix.misconception(ONCE)
 def _(predictions, labels, num_classes, ignore_index):
     i, j = counted_pixels(predictions, labels, ignore_index)
     return table(i, j, num_classes).clamp(max=1)
@@ -245,10 +353,52 @@ def _(predictions, labels, num_classes, ignore_index):
     return table(i, j, num_classes) // len(labels)
 
 
-@matrix.misconception("There is a matrix for each image: all images of the batch are counted in one, so add them up.")
+PER_IMAGE = "There is a matrix for each image: all images of the batch are counted in one, so add them up."
+
+
+@matrix.misconception(PER_IMAGE)
 def _(predictions, labels, num_classes, ignore_index):
     images = zip(predictions, labels, strict=True)
     return torch.stack([confusion_matrix(p[None], y[None], num_classes, ignore_index) for p, y in images])
+
+
+@matrix.misconception(PER_IMAGE)
+def _(predictions, labels, num_classes, ignore_index):
+    counted = (labels != ignore_index).unsqueeze(-1)
+    i = F.one_hot(labels.where(labels != ignore_index, 0), num_classes) * counted  # (B, H, W, N)
+    j = F.one_hot(predictions, num_classes)  # (B, H, W, N)
+    return torch.einsum("bhwi,bhwj->bij", i, j)
+
+
+@matrix.misconception(PER_IMAGE + AND_EXCHANGED)
+def _(predictions, labels, num_classes, ignore_index):
+    counted = (labels != ignore_index).unsqueeze(-1)
+    i = F.one_hot(labels.where(labels != ignore_index, 0), num_classes) * counted  # (B, H, W, N)
+    j = F.one_hot(predictions, num_classes)  # (B, H, W, N)
+    return torch.einsum("bhwi,bhwj->bji", i, j)
+
+
+SMALL = "The counts are kept in {0}, which ends at {1}: a pair may occur more often, so count in torch.long."
+
+
+@matrix.misconception(SMALL.format("uint8", "255"))
+def _(predictions, labels, num_classes, ignore_index):
+    i, j = counted_pixels(predictions, labels, ignore_index)
+    return table(i, j, num_classes).to(torch.uint8)
+
+
+@matrix.misconception(SMALL.format("int8", "127"))
+def _(predictions, labels, num_classes, ignore_index):
+    i, j = counted_pixels(predictions, labels, ignore_index)
+    return table(i, j, num_classes).to(torch.int8)
+
+
+@matrix.misconception(
+    "The pairs, label · N + prediction, are computed in uint8, which ends at 255: convert with .long() first."
+)
+def _(predictions, labels, num_classes, ignore_index):
+    i, j = counted_pixels(predictions, labels, ignore_index)
+    return table(i.to(torch.uint8), j.to(torch.uint8), num_classes)
 
 
 @matrix.misconception("The last class is missing: classes are 0 … N - 1, and range(num_classes) ends there by itself.")
@@ -411,6 +561,15 @@ def _(counts):
     return iou[p > 0].mean()
 
 
+@score.misconception(
+    "Classes are left out that are missing from the labels or from the predictions: leave out those that are missing from both."
+)
+def _(counts):
+    right, t, p = parts_of(counts)
+    iou = right / (t + p - right)
+    return iou[(t > 0) & (p > 0)].mean()
+
+
 @score.misconception("Classes with an IoU of 0 are left out of the mean: leave out only those that occur nowhere.")
 def _(counts):
     right, t, p = parts_of(counts)
@@ -436,9 +595,12 @@ def _(counts):
     return (2 * precision * recall / (precision + recall)).nanmean()
 
 
-@score.misconception(
+TWICE_IN_UNION = (
     "The intersection is counted twice in the union, t_i + p_i: a pixel that is in both is in the union once, - n_ii."
 )
+
+
+@score.misconception(TWICE_IN_UNION)
 def _(counts):
     right, t, p = parts_of(counts)
     iou = right / (t + p)
@@ -446,19 +608,83 @@ def _(counts):
 
 
 @score.misconception(
-    "This is the mean accuracy of the classes, n_ii / t_i: pixels that were wrongly called i belong to the union as well."
+    "This is the Dice score (F1), 2 n_ii / (t_i + p_i), and class 0 is left out: the IoU is n_ii / (t_i + p_i - n_ii), and "
+    "every class counts."
 )
+def _(counts):
+    right, t, p = parts_of(counts)
+    iou = 2 * right / (t + p)
+    return iou[1:].nanmean()
+
+
+NOWHERE_0 = " And a class that occurs nowhere counts as 0 in the mean: leave it out."
+
+
+@score.misconception(DICE + NOWHERE_0)
+def _(counts):
+    right, t, p = parts_of(counts)
+    iou = 2 * right / (t + p).clamp(min=1)
+    return iou.mean()
+
+
+@score.misconception(DICE + " And a class that occurs nowhere counts as 1 in the mean: leave it out.")
+def _(counts):
+    right, t, p = parts_of(counts)
+    iou = 2 * right / (t + p)
+    return iou.nan_to_num(1).mean()
+
+
+@score.misconception(TWICE_IN_UNION + NOWHERE_0)
+def _(counts):
+    right, t, p = parts_of(counts)
+    iou = right / (t + p).clamp(min=1)
+    return iou.mean()
+
+
+RECALL = "This is the mean accuracy of the classes, n_ii / t_i: pixels that were wrongly called i belong to the union as well."
+PRECISION = "The mean precision, n_ii / p_i: pixels of class i that were missed belong to the union as well."
+
+
+@score.misconception(RECALL)
 def _(counts):
     n = counts.double()
     accuracy = n.diagonal() / n.sum(dim=1)
     return accuracy.nanmean()
 
 
-@score.misconception("The mean precision, n_ii / p_i: pixels of class i that were missed belong to the union as well.")
+@score.misconception(PRECISION)
 def _(counts):
     n = counts.double()
     precision = n.diagonal() / n.sum(dim=0)
     return precision.nanmean()
+
+
+@score.misconception(RECALL)
+def _(counts):
+    right, t, p = parts_of(counts)
+    accuracy = right / t.clamp(min=1)
+    return accuracy[t + p > 0].mean()
+
+
+@score.misconception(PRECISION)
+def _(counts):
+    right, t, p = parts_of(counts)
+    precision = right / p.clamp(min=1)
+    return precision[t + p > 0].mean()
+
+
+@score.misconception(RECALL + NOWHERE_0)
+def _(counts):
+    right, t, _ = parts_of(counts)
+    accuracy = right / t.clamp(min=1)
+    return accuracy.mean()
+
+
+@score.misconception(PRECISION + NOWHERE_0)
+def _(counts):
+    right, _, p = parts_of(counts)
+    precision = right / p.clamp(min=1)
+    return precision.mean()
 
 
 @score.misconception("This is the pixel accuracy, Σ n_ii / Σ t_i: take the IoU of every class, and their mean.")
@@ -497,6 +723,13 @@ def _(counts):
     right, t, p = parts_of(counts)
     iou = right / (t + p - right)
     return iou[1:].nanmean()
+
+
+@score.misconception(BACKGROUND + NOWHERE_0)
+def _(counts):
+    right, t, p = parts_of(counts)
+    iou = right / (t + p - right).clamp(min=1)
+    return iou[1:].mean()
 
 
 @score.misconception("The IoUs are added up: divide by the number of classes that occur.")
@@ -640,6 +873,42 @@ def _(tokens, W, b, grid, patch_size):
     return F.interpolate(logits, scale_factor=patch_size, mode="bilinear", align_corners=False)
 
 
+@head.misconception(
+    "The patches are laid out column by column: they are numbered row by row, so unflatten into (rows, columns)."
+)
+def _(tokens, W, b, grid, patch_size):
+    scores = tokens @ W + b
+    logits = scores.transpose(1, 2).unflatten(2, grid[::-1]).transpose(2, 3)
+    return enlarged(logits, grid, patch_size)
+
+
+@head.misconception("Rows and columns are exchanged in the size: rows·P comes first, then columns·P.")
+def _(tokens, W, b, grid, patch_size):
+    logits = laid_out(tokens @ W + b, grid)
+    return enlarged(logits, grid[::-1], patch_size)
+
+
+CLASSES_LAST = (
+    "F.interpolate stretches the last two axes, which here are columns and classes: move the classes in front of rows and "
+    "columns first, (B, N, rows, columns)."
+)
+
+
+@head.misconception(CLASSES_LAST)
+def _(tokens, W, b, grid, patch_size):
+    scores = tokens @ W + b
+    logits = scores.unflatten(1, grid)  # (B, rows, columns, N)
+    return F.interpolate(logits, scale_factor=patch_size, mode="bilinear", align_corners=False)
+
+
+@head.misconception(CLASSES_LAST)
+def _(tokens, W, b, grid, patch_size):
+    scores = tokens @ W + b
+    logits = scores.unflatten(1, grid)  # (B, rows, columns, N)
+    large = F.interpolate(logits, scale_factor=patch_size, mode="bilinear", align_corners=False)
+    return large.permute(0, 3, 1, 2)
+
+
 @head.misconception("The grid is taken as square: `grid` says how many rows and columns there are.")
 def _(tokens, W, b, grid, patch_size):
     scores = tokens @ W + b
@@ -655,6 +924,14 @@ NEAREST = "Every pixel of a patch gets the same scores (nearest neighbour): upsa
 def _(tokens, W, b, grid, patch_size):
     logits = laid_out(tokens @ W + b, grid)
     return F.interpolate(logits, scale_factor=patch_size, mode="nearest")
+
+
+@head.misconception(
+    "The whole map is repeated side by side, P × P times: stretch it instead, upsampled bilinearly with mode='bilinear'."
+)
+def _(tokens, W, b, grid, patch_size):
+    logits = laid_out(tokens @ W + b, grid)
+    return logits.repeat(1, 1, patch_size, patch_size)
 
 
 @head.misconception("The corners are aligned (align_corners=True): pixels are squares here, align_corners=False.")
@@ -674,6 +951,15 @@ def _(tokens, W, b, grid, patch_size):
 @head.misconception("The bias b is missing: z W + b.")
 def _(tokens, W, b, grid, patch_size):
     return enlarged(laid_out(tokens @ W, grid), grid, patch_size)
+
+
+@head.misconception(
+    "b is added to the last axis, which now is that of the columns: there is a number for each class, so add it to the scores "
+    "(B, n, N), before the layout."
+)
+def _(tokens, W, b, grid, patch_size):
+    logits = laid_out(tokens @ W, grid) + b
+    return enlarged(logits, grid, patch_size)
 
 
 SOFTMAX = "These are probabilities (a softmax over the classes{}): return the scores themselves."
@@ -848,6 +1134,35 @@ def _(patches, classes):
 @masks.misconception("The cosines are moved to 0 … 1: return them as they are, between -1 and 1.")
 def _(patches, classes):
     return (product(F.normalize(patches, dim=-1), F.normalize(classes, dim=-1)) + 1) / 2
+
+
+@masks.misconception(
+    "Patch i is compared with class i alone: every patch is compared with every class, p̂ ĉᵀ, which is (B, n, N)."
+)
+def _(patches, classes):
+    return F.cosine_similarity(patches, classes, dim=-1)
+
+
+@masks.misconception(
+    "F.cosine_similarity runs over dim=1 unless told otherwise: the features, whose products are added up, are the last axis, "
+    "dim=-1."
+)
+def _(patches, classes):
+    return F.cosine_similarity(patches.unsqueeze(2), classes.unsqueeze(1))
+
+
+@masks.misconception("The division is by the sum of the two lengths: divide by their product.")
+def _(patches, classes):
+    p_length = patches.norm(dim=-1, keepdim=True)
+    c_length = classes.norm(dim=-1, keepdim=True)
+    return product(patches, classes) / (p_length + c_length.transpose(-2, -1))
+
+
+@masks.misconception(
+    "This is the likeliest class of every patch (argmax): return the cosines of all classes, (B, n, N)."
+)
+def _(patches, classes):
+    return product(F.normalize(patches, dim=-1), F.normalize(classes, dim=-1)).argmax(dim=-1)
 
 
 @masks.misconception("These are distances: the score is the dot product of the two directions.")
