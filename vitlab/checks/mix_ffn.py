@@ -486,6 +486,98 @@ def _(X, kernel, bias):
     return _convolved(turned, kernel, bias, "constant").reshape(B, H, W, d)
 
 
+@convolve.misconception(
+    "Index -1 is the last row or column: at the top and at the left the grid goes on at its other side. Ask for i + u >= 0 "
+    "and j + v >= 0 as well: neighbours beyond the border are 0."
+)
+def _(X, kernel, bias):
+    above = torch.cat([X[:, -1:], X], dim=1)  # (B, H+1, W, d)
+    before = torch.cat([above[:, :, -1:], above], dim=2)  # (B, H+1, W+1, d)
+    padded = F.pad(before, (0, 0, 0, 1, 0, 1))
+    windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)
+    return torch.einsum("bijcuv,uvc->bijc", windows, kernel) + bias
+
+
+@convolve.misconception(
+    "kernel[-1] is its last row: where u and v are -1, 0 and 1, the weights are kernel[u + 1, v + 1]."
+)
+def _(X, kernel, bias):
+    padded = F.pad(X, (0, 0, 1, 1, 1, 1))
+    windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)
+    weight = kernel.roll((1, 1), (0, 1))
+    return torch.einsum("bijcuv,uvc->bijc", windows, weight) + bias
+
+
+@convolve.misconception(
+    "Only the last neighbour, below and to the right, is left: each step of the loop adds to the ones before it, "
+    "Y = Y + ..."
+)
+def _(X, kernel, bias):
+    below = F.pad(X, (0, 0, 0, 1, 0, 1))[:, 1:, 1:]
+    return below * kernel[2, 2] + bias
+
+
+NO_GROUPS = (
+    "F.conv2d gets no weight and no groups for one kernel per feature: the weight is (d, 1, 3, 3), kernel.permute(2, 0, 1)"
+    "[:, None], and groups=d; without it every output feature adds up all features."
+)
+
+
+@convolve.misconception(NO_GROUPS)
+def _(X, kernel, bias):
+    channels_first = X.permute(0, 3, 1, 2)
+    weight = kernel.permute(2, 0, 1).unsqueeze(1)
+    return F.conv2d(channels_first, weight, bias, padding=1).permute(0, 2, 3, 1)
+
+
+@convolve.misconception(NO_GROUPS)
+def _(X, kernel, bias):
+    channels_first = X.permute(0, 3, 1, 2)
+    weight = kernel.permute(2, 0, 1).unsqueeze(0)
+    return F.conv2d(channels_first, weight, bias, padding=1, groups=X.shape[3]).permute(0, 2, 3, 1)
+
+
+FEATURES_LAST = (
+    "F.conv2d is given the grid as it stands, and takes its rows for features: move the features to the second axis first, "
+    "X.permute(0, 3, 1, 2)."
+)
+
+
+@convolve.misconception(FEATURES_LAST)
+def _(X, kernel, bias):
+    weight = kernel.permute(2, 0, 1).unsqueeze(1)
+    return F.conv2d(X, weight, bias, padding=1, groups=X.shape[3])
+
+
+@convolve.misconception(FEATURES_LAST)
+def _(X, kernel, bias):
+    weight = kernel.permute(2, 0, 1).unsqueeze(1)
+    return F.conv2d(X, weight, bias, padding=1, groups=X.shape[3]).permute(0, 2, 3, 1)
+
+
+@convolve.misconception(
+    "The weight's second axis, of length 1, is missing: F.conv2d takes (d, 1, 3, 3), kernel.permute(2, 0, 1)[:, None]."
+)
+def _(X, kernel, bias):
+    channels_first = X.permute(0, 3, 1, 2)
+    weight = kernel.permute(2, 0, 1)
+    return F.conv2d(channels_first, weight, bias, padding=1, groups=X.shape[3]).permute(0, 2, 3, 1)
+
+
+@convolve.misconception(
+    "The loops reach beyond the grid, where index W is an error and index -1 the last column: put a border of zeros around "
+    "it first, or ask whether the neighbour is there."
+)
+def _(X, kernel, bias):
+    H, W = X.shape[1:3]
+    tokens = []
+    for i in range(H):
+        for j in range(W):
+            weighed = [kernel[u + 1, v + 1] * X[:, i + u, j + v] for u in (-1, 0, 1) for v in (-1, 0, 1)]
+            tokens.append(sum(weighed) + bias)
+    return torch.stack(tokens, dim=1).unflatten(1, (H, W))
+
+
 # ---- mix_ffn
 
 mix = Exercise(
@@ -689,6 +781,22 @@ def _convolved_wrongly(sentence, convolution):
 for misconception in convolve.misconceptions:
     if misconception.sentence not in (NO_BIAS, ITSELF):  # those have words of their own above
         _convolved_wrongly(misconception.sentence, misconception.function)
+
+
+@mix.misconception(
+    "The convolution comes before W_1, on d features: it comes after it, on d_ff, GELU(DWConv(X W_1 + b_1)) W_2 + b_2."
+)
+def _(X, W_1, b_1, kernel, bias, W_2, b_2):
+    convolved = depthwise_convolution(X, kernel, bias)
+    return gelu(convolved @ W_1 + b_1) @ W_2 + b_2
+
+
+@mix.misconception(
+    "The convolution comes after W_2, on d features: it comes before it, on d_ff, GELU(DWConv(X W_1 + b_1)) W_2 + b_2."
+)
+def _(X, W_1, b_1, kernel, bias, W_2, b_2):
+    output = gelu(X @ W_1 + b_1) @ W_2 + b_2
+    return depthwise_convolution(output, kernel, bias)
 
 
 EXERCISES = (convolve, mix)
