@@ -192,6 +192,29 @@ def _(size, kernel_size, stride, padding):
     return ((size + 2 * padding - kernel_size) // stride + 1) ** 2
 
 
+@size_of.misconception(
+    "Two things: the padding is not counted, and the division is not rounded. ⌊(size + 2 · padding - k) / s⌋ + 1, with //."
+)
+def _(size, kernel_size, stride, padding):
+    return (size - kernel_size) / stride + 1
+
+
+@size_of.misconception(
+    "Two things: the padding is counted once, though it is added at both ends, and the division is not rounded. "
+    "⌊(size + 2 · padding - k) / s⌋ + 1, with //."
+)
+def _(size, kernel_size, stride, padding):
+    return (size + padding - kernel_size) / stride + 1
+
+
+@size_of.misconception(
+    "Two things: the first patch is not counted, which is the + 1, and the division is not rounded. "
+    "⌊(size + 2 · padding - k) / s⌋ + 1, with //."
+)
+def _(size, kernel_size, stride, padding):
+    return (size + 2 * padding - kernel_size) / stride
+
+
 # ---- overlapping_patches
 
 GRID = {"rows": "(H + 2*(k//2) - k)//s + 1", "columns": "(W + 2*(k//2) - k)//s + 1"}
@@ -505,6 +528,30 @@ def _(images, kernel_size, stride):
     return overlapping_patches(images, k, stride).reshape(len(images), -1, images.shape[3] // stride, k * k * 3)
 
 
+@cut.misconception(
+    "Patches reach beyond the border: the last one starts k pixels before the padded image's end, "
+    "range(0, H + 2 * (k // 2) - k + 1, s)."
+)
+def _(images, kernel_size, stride):
+    k = kernel_size
+    padded = F.pad(images, (k // 2,) * 4)
+    H, W = padded.shape[2:]
+    patches = [padded[:, :, y : y + k, x : x + k] for y in range(0, H, stride) for x in range(0, W, stride)]
+    flat = torch.stack(patches, dim=1).permute(0, 1, 3, 4, 2).flatten(2)
+    return flat.unflatten(1, (len(range(0, H, stride)), -1))
+
+
+@cut.misconception("The patches start 1 pixel apart: patch (i, j) starts at row i * s and column j * s.")
+def _(images, kernel_size, stride):
+    k, s = kernel_size, stride
+    rows = (images.shape[2] + 2 * (k // 2) - k) // s + 1
+    columns = (images.shape[3] + 2 * (k // 2) - k) // s + 1
+    padded = F.pad(images, (k // 2, k // 2, k // 2, k // 2))
+    every = padded.unfold(2, k, 1).unfold(3, k, 1)
+    patches = every[:, :, :rows, :columns]
+    return patches.permute(0, 2, 3, 4, 5, 1).flatten(3)
+
+
 # ---- embed_overlapping_patches
 
 embed = Exercise(
@@ -647,6 +694,22 @@ def _(images, E, b, kernel_size, stride):
 def _(images, E, b, kernel_size, stride):
     patches = overlapping_patches(images, kernel_size, stride)
     return (patches + b.sum()) @ E
+
+
+@embed.misconception(
+    "b is added to the pixels' side, before the projection: it has d numbers and comes behind, x_p E + b."
+)
+def _(images, E, b, kernel_size, stride):
+    patches = overlapping_patches(images, kernel_size, stride)
+    return (patches + b) @ E
+
+
+@embed.misconception(
+    "F.linear transposes the weights that it is given: E is (k²·C, d) already, so patches @ E + b, or give F.linear E.T."
+)
+def _(images, E, b, kernel_size, stride):
+    patches = overlapping_patches(images, kernel_size, stride)
+    return F.linear(patches, E, b)
 
 
 EXERCISES = (size_of, cut, embed)
