@@ -355,6 +355,129 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
+BY_ZERO = (
+    "Where there is no warm-up your function stops: warmup_steps is 0 then, and nothing can be divided by it. Compute the line "
+    "only where step < warmup_steps."
+)
+FROM_ZERO = "The warm-up begins with 0: step 0 has peak / warmup_steps; count step + 1. "
+
+
+@rate.misconception(BY_ZERO)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / warmup_steps
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 + math.cos(math.pi * t)) / 2
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception(FROM_ZERO + BY_ZERO)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * step / warmup_steps
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 + math.cos(math.pi * t)) / 2
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception(
+    FROM_ZERO
+    + "And step == warmup_steps belongs to the cosine: with <=, no warm-up divides by 0. Write step < warmup_steps."
+)
+def _(step, steps, warmup_steps, peak):
+    if step <= warmup_steps:
+        return peak * step / warmup_steps
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    return peak * (1 + math.cos(math.pi * t)) / 2
+
+
+@rate.misconception(
+    "The warm-up is divided by warmup_steps + 1: step + 1 goes up to warmup_steps, so that the last step of the warm-up has the "
+    "peak."
+)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / (warmup_steps + 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 + math.cos(math.pi * t)) / 2
+    return rising if step < warmup_steps else falling
+
+
+FROM_0_TO_PEAK = (
+    "The warm-up rises from 0 to the peak, step / (warmup_steps - 1): it begins with peak / warmup_steps, so divide step + 1 by "
+    "warmup_steps."
+)
+
+
+@rate.misconception(FROM_0_TO_PEAK)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * step / max(warmup_steps - 1, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 + math.cos(math.pi * t)) / 2
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception(FROM_0_TO_PEAK)
+def _(step, steps, warmup_steps, peak):
+    if step < warmup_steps:
+        return peak * step / (warmup_steps - 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    return peak * (1 + math.cos(math.pi * t)) / 2
+
+
+@rate.misconception(
+    "Brackets are missing in the warm-up: without them only 1 is divided by warmup_steps. Write peak * (step + 1) / warmup_steps."
+)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * step + 1 / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 + math.cos(math.pi * t)) / 2
+    return rising if step < warmup_steps else falling
+
+
+IN_T = "Brackets are missing in t, and / comes before -: (step - warmup_steps) / (steps - warmup_steps)."
+
+
+@rate.misconception(IN_T)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = step - warmup_steps / steps - warmup_steps
+    falling = peak * (1 + math.cos(math.pi * t)) / 2
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception(IN_T)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / steps - warmup_steps
+    falling = peak * (1 + math.cos(math.pi * t)) / 2
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception("Brackets are missing: 1 + cos(π t) is divided by 2 as a whole, not the cosine alone.")
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 + math.cos(math.pi * t) / 2)
+    return rising if step < warmup_steps else falling
+
+
+AROUND_THE_SUM = "Brackets are missing: peak is multiplied with all of 1 + cos(π t), peak * (1 + cos(π t)) / 2."
+
+
+@rate.misconception(AROUND_THE_SUM)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * 0.5 * 1 + math.cos(math.pi * t)
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception(AROUND_THE_SUM)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * 1 + math.cos(math.pi * t) / 2
+    return rising if step < warmup_steps else falling
+
+
 @rate.misconception("The division by 2 is missing: 1 + cos goes from 2 to 0, so that the peak is twice as high.")
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
@@ -382,6 +505,35 @@ def _(step, steps, warmup_steps, peak):
     t = (step - warmup_steps) / (steps - warmup_steps)
     falling = peak * (1 + math.cos(math.pi * t)) / 2
     return rising if step <= warmup_steps else falling
+
+
+@rate.misconception(
+    "The warm-up goes on for one step too many, and without one it divides by 0: write step < warmup_steps, not <=."
+)
+def _(step, steps, warmup_steps, peak):
+    if step <= warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    return peak * (1 + math.cos(math.pi * t)) / 2
+
+
+@rate.misconception(
+    "The smaller of line and cosine is taken, and at the end of the warm-up the cosine can lie below the line: let "
+    "step < warmup_steps decide."
+)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 + math.cos(math.pi * t)) / 2
+    return min(rising, falling)
+
+
+@rate.misconception("The larger of line and cosine is taken: let step < warmup_steps decide.")
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 + math.cos(math.pi * t)) / 2
+    return max(rising, falling)
 
 
 @rate.misconception("After the warm-up the rate falls in a straight line: here it follows a cosine.")
@@ -461,6 +613,33 @@ def _(step, steps, warmup_steps, peak):
     t = (step - warmup_steps) / (steps - warmup_steps)
     falling = peak * math.cos(math.pi * t / 2)
     return rising if step < warmup_steps else falling
+
+
+@rate.misconception(
+    "The cosine gets a quarter of a turn, π t / 2, and ends at half of the peak: from π · 0 to π · 1 it falls from 1 to -1."
+)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 + math.cos(math.pi * t / 2)) / 2
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception(
+    "The cosine gets a whole turn, 2 π t, and comes up to the peak again: half a turn, π t, takes it down to 0."
+)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak * (1 + math.cos(2 * math.pi * t)) / 2
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception("Warm-up and cosine are multiplied: while step < warmup_steps the line alone counts.")
+def _(step, steps, warmup_steps, peak):
+    share = min(1, (step + 1) / max(warmup_steps, 1))
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    return peak * share * (1 + math.cos(math.pi * t)) / 2
 
 
 @rate.misconception(
@@ -584,6 +763,9 @@ EXCHANGED = "The shares are exchanged: lam is the share of the image itself, 1 -
 REVERSED = "The partners are the batch in reverse order: the partner of image i is image partner[i]."
 NEIGHBOURS = "Every image is mixed with its neighbour in the batch: the partner of image i is image partner[i]."
 WRONG_WAY = "The partners are used the wrong way round: partner[i] is mixed into i, and not i into partner[i]."
+INDICES = "The numbers in `partner` are mixed in: they say where the partners are, {0}[partner]."
+PRECEDENCE = "Brackets are missing: without them 1 is added, and lam of the partner is taken away. Write (1 - lam) * {0}[partner]."
+ALIKE = "Both get the share lam: the partner gets 1 - lam, so that both shares sum to 1."
 INVERSE = "The inverse of `partner` is used (argsort): the partner of image i is image partner[i] itself."
 HALVES = "Both get one half, whatever lam is: lam for the image itself, 1 - lam for its partner."
 LARGER = "The image itself always gets the larger share, max(lam, 1 - lam): take lam as it is given."
@@ -598,6 +780,38 @@ MEAN = "Every image is mixed with the mean of the batch: its partner is image pa
 def _(images, targets, lam, partner):
     partners = images[partner]
     return (1 - lam) * images + lam * partners
+
+
+@mixed.misconception(INDICES.format("images"))
+def _(images, targets, lam, partner):
+    return lam * images + (1 - lam) * partner
+
+
+@mixed.misconception(INDICES.format("images"))
+def _(images, targets, lam, partner):
+    return lam * images + (1 - lam) * partner[:, None, None, None]
+
+
+@mixed.misconception("The partners' targets are mixed in: mix the images with their partners, images[partner].")
+def _(images, targets, lam, partner):
+    return lam * images + (1 - lam) * targets[partner]
+
+
+@mixed.misconception("The channels are taken in the partners' places (images[:, partner]): `partner` numbers images.")
+def _(images, targets, lam, partner):
+    return lam * images + (1 - lam) * images[:, partner]
+
+
+@mixed.misconception(PRECEDENCE.format("images"))
+def _(images, targets, lam, partner):
+    partners = images[partner]
+    return lam * images + 1 - lam * partners
+
+
+@mixed.misconception(ALIKE)
+def _(images, targets, lam, partner):
+    partners = images[partner]
+    return lam * (images + partners)
 
 
 @mixed.misconception(REVERSED)
@@ -781,6 +995,35 @@ def _(targets, lam, partner):
     return (1 - lam) * targets + lam * partners
 
 
+@mixed_targets.misconception(INDICES.format("targets"))
+def _(targets, lam, partner):
+    return lam * targets + (1 - lam) * partner
+
+
+@mixed_targets.misconception(INDICES.format("targets"))
+def _(targets, lam, partner):
+    return lam * targets + (1 - lam) * partner.unsqueeze(1)
+
+
+@mixed_targets.misconception(
+    "The numbers in `partner` are read as classes (one_hot): they number images, targets[partner]."
+)
+def _(targets, lam, partner):
+    return lam * targets + (1 - lam) * F.one_hot(partner, targets.shape[1])
+
+
+@mixed_targets.misconception(PRECEDENCE.format("targets"))
+def _(targets, lam, partner):
+    partners = targets[partner]
+    return lam * targets + 1 - lam * partners
+
+
+@mixed_targets.misconception(ALIKE)
+def _(targets, lam, partner):
+    partners = targets[partner]
+    return lam * (targets + partners)
+
+
 @mixed_targets.misconception(REVERSED)
 def _(targets, lam, partner):
     partners = targets.flip(0)
@@ -790,6 +1033,12 @@ def _(targets, lam, partner):
 @mixed_targets.misconception(NEIGHBOURS)
 def _(targets, lam, partner):
     partners = targets.roll(1, 0)
+    return lam * targets + (1 - lam) * partners
+
+
+@mixed_targets.misconception(NEIGHBOURS)
+def _(targets, lam, partner):
+    partners = targets.roll(-1, 0)
     return lam * targets + (1 - lam) * partners
 
 
@@ -835,6 +1084,12 @@ def _(targets, lam, partner):
     return lam**0.5 * targets + (1 - lam) ** 0.5 * partners
 
 
+@mixed_targets.misconception(ROOTS)
+def _(targets, lam, partner):
+    partners = targets[partner]
+    return lam**2 * targets + (1 - lam) ** 2 * partners
+
+
 @mixed_targets.misconception(ONLY_PARTNERS)
 def _(targets, lam, partner):
     return targets[partner]
@@ -843,6 +1098,31 @@ def _(targets, lam, partner):
 @mixed_targets.misconception("The target with the larger share is taken alone: mix both, as the images are mixed.")
 def _(targets, lam, partner):
     return targets if lam >= 0.5 else targets[partner]
+
+
+@mixed_targets.misconception("Every target is mixed with the mean of the batch: its partner is targets[partner[i]].")
+def _(targets, lam, partner):
+    partners = targets.mean(dim=0)
+    return lam * targets + (1 - lam) * partners
+
+
+@mixed_targets.misconception(
+    "A target that was mixed already is mixed into a later one: write the results into a new tensor, and read from `targets`."
+)
+def _(targets, lam, partner):
+    result = targets.clone()
+    for i, j in enumerate(partner.tolist()):
+        result[i] = lam * result[i].clone() + (1 - lam) * result[j].clone()
+    return result
+
+
+@mixed_targets.misconception(
+    "The likeliest class of the mixture is taken alone: return the mixed probabilities themselves."
+)
+def _(targets, lam, partner):
+    partners = targets[partner]
+    classes = (lam * targets + (1 - lam) * partners).argmax(dim=-1)
+    return F.one_hot(classes, targets.shape[-1]).to(targets.dtype)
 
 
 @mixed_targets.misconception("The targets are left as they are: mix them as the images are mixed.")
