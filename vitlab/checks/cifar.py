@@ -15,6 +15,12 @@ from vitlab.data import digits
 
 # ---- cross_entropy
 
+
+def _far_apart(logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor, float]:
+    """The exponential of each score is a number still, but not that of the difference between the images."""
+    return logits + torch.tensor([[-60.0], [60.0]]), labels, smoothing
+
+
 loss = Exercise(
     cross_entropy,
     takes={"logits": "B N", "labels": "B < N", "smoothing": (0.1, 0.4)},
@@ -39,6 +45,7 @@ loss = Exercise(
             "scores of some hundreds; float64, gradients",
             1,
             Sizes("scores of some hundreds", lambda logits, labels, smoothing: (900 * logits, labels, smoothing)),
+            Sizes("an image with far higher scores than the other", _far_apart, B=2),
             Sizes(gradient=True),
             Sizes("as many images as classes", N="B", gradient=True),
         ),
@@ -100,6 +107,69 @@ def _(logits, labels, smoothing):
     return -(y * log_p).sum(dim=-1).mean()
 
 
+WHOLE_NUMBERS = (
+    "The targets are whole numbers, as one_hot makes them, so that 1 - s + s / N and s / N become 0: make them floating numbers "
+    "first, with .to(logits.dtype)."
+)
+
+
+@loss.misconception(WHOLE_NUMBERS)
+def _(logits, labels, smoothing):
+    y = smooth(logits, labels, smoothing).long()
+    log_p = logits.log_softmax(dim=-1)
+    return -(y * log_p).sum(dim=-1).mean()
+
+
+OF_TEN = "The number of classes is taken to be 10: N is as large as the logits say, logits.shape[-1]."
+
+
+@loss.misconception(OF_TEN)
+def _(logits, labels, smoothing):
+    log_p = logits.log_softmax(dim=-1)
+    of_label = log_p.gather(1, labels.unsqueeze(1)).squeeze(1)
+    losses = -((1 - smoothing) * of_label + smoothing / 10 * log_p.sum(dim=-1))
+    return losses.mean()
+
+
+@loss.misconception(OF_TEN)
+def _(logits, labels, smoothing):
+    y = (1 - smoothing) * F.one_hot(labels, 10) + smoothing / 10
+    log_p = logits.log_softmax(dim=-1)
+    return -(y * log_p).sum(dim=-1).mean()
+
+
+@loss.misconception(OF_TEN)
+def _(logits, labels, smoothing):
+    y = (1 - smoothing) * F.one_hot(labels, 10) + smoothing / 10
+    log_p = logits.log_softmax(dim=-1)
+    return -(log_p * y).sum(dim=-1).mean()
+
+
+@loss.misconception(
+    "log_p[:, labels] takes all labels from each image, (B, B): take from each image its own, log_p[torch.arange(B), labels]."
+)
+def _(logits, labels, smoothing):
+    log_p = logits.log_softmax(dim=-1)
+    losses = -((1 - smoothing) * log_p[:, labels].mean(dim=-1) + smoothing * log_p.mean(dim=-1))
+    return losses.mean()
+
+
+@loss.misconception(
+    "The minus sign is missing: the logarithm of a probability is negative, and the loss is -Σ y log p."
+)
+def _(logits, labels, smoothing):
+    y = smooth(logits, labels, smoothing)
+    log_p = logits.log_softmax(dim=-1)
+    return (y * log_p).sum(dim=-1).mean()
+
+
+@loss.misconception("The sum is divided by N, the number of classes: the loss is the mean over the B images.")
+def _(logits, labels, smoothing):
+    y = smooth(logits, labels, smoothing)
+    log_p = logits.log_softmax(dim=-1)
+    return -(y * log_p).sum() / logits.shape[-1]
+
+
 TWICE = (
     "The softmax is applied twice: F.cross_entropy and log_softmax take the scores as they are, and not probabilities."
 )
@@ -147,6 +217,28 @@ OVERFLOW = (
     "The numbers are right for small scores only: the exponential of a score of some hundreds is infinite, and a "
     "probability of e^-200 is 0, whose logarithm is minus infinity. log_softmax needs neither."
 )
+
+
+LARGEST_OF_ALL = (
+    "The largest score of the whole batch is subtracted: the exponentials of an image with much lower scores are all 0 then. "
+    "Subtract the largest of each image, dim=-1, or use log_softmax."
+)
+
+
+@loss.misconception(LARGEST_OF_ALL)
+def _(logits, labels, smoothing):
+    scores = logits - logits.max()
+    log_p = scores - scores.exp().sum(dim=-1, keepdim=True).log()
+    y = smooth(logits, labels, smoothing)
+    return -(y * log_p).sum(dim=-1).mean()
+
+
+@loss.misconception(LARGEST_OF_ALL)
+def _(logits, labels, smoothing):
+    exponentials = torch.exp(logits - logits.max())
+    p = exponentials / exponentials.sum(dim=-1, keepdim=True)
+    y = smooth(logits, labels, smoothing)
+    return -(y * torch.log(p)).sum(dim=-1).mean()
 
 
 @loss.misconception(OVERFLOW)
@@ -230,6 +322,25 @@ def _(logits, labels, smoothing):
 
 
 @loss.misconception(
+    "There is a term (1 - y) log(1 - p), which belongs to two classes (binary cross-entropy): of N classes the loss is "
+    "-Σ y log p."
+)
+def _(logits, labels, smoothing):
+    p = logits.softmax(dim=-1)
+    y = smooth(logits, labels, smoothing)
+    losses = y * torch.log(p) + (1 - y) * torch.log(1 - p)
+    return -losses.sum(dim=-1).mean()
+
+
+@loss.misconception(
+    "The probabilities are smoothed, (1 - s) p + s / N, and not the targets: smooth y, and take the logarithm of p itself."
+)
+def _(logits, labels, smoothing):
+    p = (1 - smoothing) * logits.softmax(dim=-1) + smoothing / logits.shape[-1]
+    return F.nll_loss(torch.log(p), labels)
+
+
+@loss.misconception(
     "The entropy of the targets is taken away (a Kullback-Leibler divergence): the loss is -Σ y log p, which stays above "
     "0 even for a perfect model."
 )
@@ -277,9 +388,24 @@ def _(logits, labels, smoothing):
     return F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
 
 
-@loss.misconception("The logarithm is to base 2: the loss is in natural logarithms.")
+BASE = "The logarithm is to base {}: the loss is in natural logarithms."
+
+
+@loss.misconception(BASE.format(2))
 def _(logits, labels, smoothing):
     return F.cross_entropy(logits, labels, label_smoothing=smoothing) / math.log(2)
+
+
+@loss.misconception(BASE.format(10))
+def _(logits, labels, smoothing):
+    return F.cross_entropy(logits, labels, label_smoothing=smoothing) / math.log(10)
+
+
+@loss.misconception(OVERFLOW + " Besides, the logarithm is to base 10, where the natural one is meant.")
+def _(logits, labels, smoothing):
+    p = logits.softmax(dim=-1)
+    y = smooth(logits, labels, smoothing)
+    return -(y * torch.log10(p)).sum(dim=-1).mean()
 
 
 # ---- learning_rate
