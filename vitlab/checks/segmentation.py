@@ -61,7 +61,7 @@ matrix = Exercise(
             Sizes("ignored pixels"),
             Sizes("one image", B=1),
             Sizes("classes that do not occur", _classes_missing, N=5),
-            Sizes("a last class that does not occur, one image", _classes_missing, B=1, N="large"),
+            Sizes("a last class that does not occur, one image", _classes_missing, B=1, H=7, W=9, N=29),
             Sizes("ignored pixels of label 0", _ignored(0), B=4),
             Sizes("ignored pixels of label -1", _ignored(-1)),
             Sizes("all sizes alike", H="B", W="B", N="B", B=3),
