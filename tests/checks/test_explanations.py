@@ -368,6 +368,36 @@ def test_nothing_agrees_where_nothing_came():
     assert not agrees(attention, [])
 
 
+def test_a_table_is_not_fresh_where_an_origin_has_moved_and_builds_though_one_stops():
+    def made(*misconceptions):
+        def twice(X):
+            doubled = 2 * X
+            return doubled
+
+        exercise = Exercise(twice, takes={"X": "B n"}, returns="B n", parts=(Part("all", 1, Sizes()),))
+        for function in misconceptions:
+            exercise.misconception("")(function)
+        return exercise
+
+    def once(X):
+        same = 1 * X
+        return same
+
+    def always_stops(X):
+        return X @ X
+
+    def stops_sometimes(X):
+        fourth = X[3]  # of the two fixed cases the second has three rows
+        return 3 * X + fourth
+
+    assert table.source_key(made(once, always_stops)) == table.source_key(made(once))
+    assert table.source_key(made(always_stops, once)) != table.source_key(made(once))
+    exercise = made(stops_sometimes)
+    first, second = table.fixed_cases(exercise)
+    assert len(first.arguments[0]) > 3 and len(second.arguments[0]) == 3
+    assert 1 in table.build(exercise)["slips"][:, 0]  # rows of the misconception, too
+
+
 # ---- Functions that stop, and what is said beside.
 
 

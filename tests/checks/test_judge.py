@@ -384,6 +384,15 @@ def test_an_overflow_in_an_earlier_function_still_costs_once():
     )
 
 
+def test_an_earlier_function_that_is_not_there_takes_no_blame():
+    def stops(X, p, num_heads, sr_ratio):
+        raise ValueError("of its own")
+
+    sentences = judge(checks.derivable()["spatial_reduction_attention"],
+                      LocalCandidate({"spatial_reduction_attention": stops}), 0).sentences  # fmt: skip
+    assert "ValueError: of its own" in sentences[0]
+
+
 def test_an_earlier_function_that_changes_takes_no_blame():
     def make(right_calls):
         calls = []

@@ -302,10 +302,13 @@ def _earlier_to_blame(
     if exercise.builds_on is None or not misplaced:
         return (), []
     calls: list[Call] = []
+    missing: set[str] = set()
 
     def result_of(name: str, arguments: tuple) -> Tensor | None:
-        output = candidate.call(name, arguments).output
-        return None if output is None else values.as_tensor(output)
+        outcome = candidate.call(name, arguments)
+        if outcome.kind == "missing":
+            missing.add(name)
+        return None if outcome.output is None else values.as_tensor(outcome.output)
 
     def of_student(reference: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def call(*arguments: values.Value) -> Tensor:
@@ -324,7 +327,7 @@ def _earlier_to_blame(
     for suspects in [*((reference,) for reference in earlier), earlier]:  # one of them, or all together
         functions = [of_student(reference) if reference in suspects else reference for reference in earlier]
         calls.clear()
-        if agrees(partial(function, *functions), trials):
+        if agrees(partial(function, *functions), trials) and not missing.intersection(s.__name__ for s in suspects):
             own = [(exercise.name, trial.case.arguments, trial.came) for trial in misplaced]
             if all(steady(came, result_of(name, arguments)) for name, arguments, came in [*calls, *own]):
                 return tuple(reference.__name__ for reference in suspects), calls

@@ -145,7 +145,7 @@ def build(exercise: Exercise) -> dict[str, np.ndarray]:
         return round(number / (length * SAME))
 
     for k, origin in origins(exercise):
-        known = [origin.program.run(case.arguments) for case in cases]
+        known = [_values(origin, case) for case in cases]
 
         def tried(chosen: tuple[int, ...], origin: Origin = origin, known: list = known) -> tuple[float, float] | None:
             parts = tuple(origin.slips[i] for i in chosen)
@@ -185,6 +185,14 @@ def build(exercise: Exercise) -> dict[str, np.ndarray]:
         "right": np.array(total),
         "key": np.array(source_key(exercise)),
     }
+
+
+def _values(origin: Origin, case: Case) -> dict[str, Any] | None:
+    """Everything that an origin computes on a case; None where it stops, as a wrong one may."""
+    try:
+        return origin.program.run(case.arguments)
+    except Exception:
+        return None
 
 
 def _result(origin: Origin, parts: tuple[Slip, ...], case: Case, known: dict[str, Any] | None) -> Any:
@@ -239,7 +247,10 @@ def _heard(exercise: Exercise, row: tuple[int, int, int]) -> bool:
 def source_key(exercise: Exercise) -> str:
     """A hash of what the table is made from: every slip, as it is run."""
     digest = hashlib.sha256()
-    for _, origin in origins(exercise):
+    found = origins(exercise)
+    if (places := [k for k, _ in found]) != list(range(len(found))):  # rows name an origin by its place
+        digest.update(f"{places}\n".encode())
+    for _, origin in found:
         for operation in origin.program.operations:
             digest.update(f"{operation.targets}={operation.code}\n".encode())
         for slip in origin.slips:
