@@ -578,6 +578,25 @@ def test_tensors_of_several_dtypes_on_the_line_are_told_apart():
     assert re.search(r"Q has the shape \(.*\) and torch.float32, K has the shape \(.*\) and torch.float64", sentence)
 
 
+HINTS = {  # what a beginner's line leads to, and what is said of it beside Python's own words
+    "Q - Q.max(dim=-1)": "take .values, or amax",
+    "1 if Q == 0 else 2": "torch.where chooses entry by entry",
+    "torch.nn.functional.interpolate(Q[None], size=(2, 2) * 2)": "a tuple times a number repeats the tuple",
+    "Q.reshape(Q.shape[0] / 1)": "divide with //",
+    "torch.eye(Q.shape[-1]).double() @ Q.float()[0].T": "made with another dtype",
+    "torch.nn.functional.conv2d(Q[None], torch.ones(2, 99, 3, 3))": "groups=d",
+    "Q.interpolate()": "hides torch.nn.functional",
+    "torch.nn.functional.cross_entropy(Q[0], torch.full((Q.shape[1],), 255))": "is ignore_index passed on?",
+}
+
+
+@pytest.mark.parametrize("line", HINTS)
+def test_what_an_exception_usually_means_is_said(line):
+    function = eval(f"lambda Q, K: {line}", {"torch": torch})
+    sentences = checks.run("attention", {"attention_scores": function}).exercises[0].sentences
+    assert HINTS[line] in " ".join(sentences), sentences
+
+
 def test_a_warning_about_T_is_no_hint_on_a_line_without_it():
     def scores(Q, K):
         assert Q.T is not None

@@ -29,6 +29,7 @@ HINTS = (  # what a message of PyTorch usually means in these exercises
     ("slice indices must be", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
     ("inplace operation", "Something that the gradient needs is changed in place (+=, x[...] = ...): write out = out + ..., which makes a new tensor."),
     ("expected scalar type", "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."),
+    ("ints, not float", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
     ("but got float", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
     ("Given groups=", "groups says into how many parts the features are divided, each with a convolution of its own: a depthwise one has as many groups as features, groups=d."),
     ("no attribute 'interpolate'", "F is a tensor in this function, and hides torch.nn.functional: write torch.nn.functional.interpolate."),
@@ -36,6 +37,10 @@ HINTS = (  # what a message of PyTorch usually means in these exercises
     ("size mismatch (got input", "Scores and labels must have the same rows and columns: upsample the scores to labels.shape[-2:]."),
     ("too many values to unpack", "That tensor has more axes than there are names on the left: flatten those that belong together first."),
     ("not enough values to unpack", "That tensor has fewer axes than there are names on the left: is an axis lost, or kept apart where one is expected?"),
+    ("return_types", "max, min and sort along an axis return two things, the numbers and their places: take .values, or amax and amin."),
+    ("truth value", "if asks for one answer, and this tensor has one for each of its entries: torch.where chooses entry by entry."),
+    ("Boolean value of Tensor", "if asks for one answer, and this tensor has one for each of its entries: torch.where chooses entry by entry."),
+    ("number of spatial dimensions", "size is two numbers, rows and columns; a tuple times a number repeats the tuple and multiplies nothing: (rows * P, columns * P)."),
     ("Dimension out of range", "That tensor has fewer axes than the line expects: print its shape, and give it the missing axes with [None] or expand."),
     ("grad", "The function must also work on tensors that need gradients: no .numpy(), no in-place change of an input."),
 )  # fmt: skip
