@@ -10,37 +10,43 @@ from torch import Tensor
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 2e-7}
 
 BEYOND = "A slice lies beyond the edge of its tensor, so that nothing is in it: print its bounds; is the height used for the width, or a size taken from somewhere else?"
+OTHER_DTYPE = "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."
+DECIMAL = "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."
+PRODUCT = "In A @ B the columns of A must be as many as the rows of B. Compare the shapes: is a transpose missing or one too many, or is another tensor meant?"
+ONE_ANSWER = (
+    "An `if` asks for one answer, and this tensor has one for each of its entries: torch.where chooses entry by entry."
+)
 HINTS = (  # what a message of PyTorch usually means in these exercises
     ("of 0 elements", BEYOND),
     ("x0 and ", BEYOND),  # shapes cannot be multiplied (2x0 and 48x5)
     ("use of `x.T` on tensors", "K.T reverses all axes, the batch too: exchange the last two with K.transpose(-2, -1)."),
     ("view size is not compatible", "After permute or transpose use reshape: view cannot cut a tensor whose memory is out of order."),
     ("is invalid for input of size", "The sizes that you ask for do not multiply to the number of elements that are there; is height used for width, or one axis forgotten?"),
-    ("same dtype", "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."),
-    ("same datatype", "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."),
-    ("found dtype", "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."),
-    ("shapes cannot be multiplied", "In A @ B the columns of A must be as many as the rows of B. Compare the shapes: is a transpose missing or one too many, or is another tensor meant?"),
-    ("first two dimensions of batch2 tensor", "In A @ B the columns of A must be as many as the rows of B. Compare the shapes: is a transpose missing or one too many, or is another tensor meant?"),
+    ("same dtype", OTHER_DTYPE),
+    ("same datatype", OTHER_DTYPE),
+    ("found dtype", OTHER_DTYPE),
+    ("shapes cannot be multiplied", PRODUCT),
+    ("first two dimensions of batch2 tensor", PRODUCT),
     ("must match the size of tensor", "Two tensors are combined whose sizes do not fit. Compare the shapes; after sum or amax, is keepdim=True missing?"),
     ("Sizes of tensors must match", "torch.cat joins along one axis, and all other axes must agree. Compare the shapes, and remember to expand what lacks the batch."),
     ("same number of dimensions", "torch.cat needs tensors with equally many axes: expand what lacks the batch axis first."),
-    ("type float", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
-    ("'float' object cannot be", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
-    ("slice indices must be", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
+    ("type float", DECIMAL),
+    ("'float' object cannot be", DECIMAL),
+    ("slice indices must be", DECIMAL),
     ("inplace operation", "Something that the gradient needs is changed in place (+=, x[...] = ...): write out = out + ..., which makes a new tensor."),
-    ("expected scalar type", "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."),
-    ("ints, not float", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
-    ("but got float", "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."),
-    ("Given groups=", "groups says into how many parts the features are divided, each with a convolution of its own: a depthwise one has as many groups as features, groups=d."),
+    ("expected scalar type", OTHER_DTYPE),
+    ("ints, not float", DECIMAL),
+    ("but got float", DECIMAL),
+    ("Given groups=", "`groups` says into how many parts the features are divided, each with a convolution of its own: a depthwise one has as many groups as features, groups=d."),
     ("no attribute 'interpolate'", "F is a tensor in this function, and hides torch.nn.functional: write torch.nn.functional.interpolate."),
     ("is out of bounds.", "A label is not one of the classes 0 ... N - 1: is ignore_index passed on?"),
     ("size mismatch (got input", "Scores and labels must have the same rows and columns: upsample the scores to labels.shape[-2:]."),
     ("too many values to unpack", "That tensor has more axes than there are names on the left: flatten those that belong together first."),
     ("not enough values to unpack", "That tensor has fewer axes than there are names on the left: is an axis lost, or kept apart where one is expected?"),
-    ("return_types", "max, min and sort along an axis return two things, the numbers and their places: take .values, or amax and amin."),
-    ("truth value", "if asks for one answer, and this tensor has one for each of its entries: torch.where chooses entry by entry."),
-    ("Boolean value of Tensor", "if asks for one answer, and this tensor has one for each of its entries: torch.where chooses entry by entry."),
-    ("number of spatial dimensions", "size is two numbers, rows and columns; a tuple times a number repeats the tuple and multiplies nothing: (rows * P, columns * P)."),
+    ("return_types", "`max`, `min` and `sort` along an axis return two things, the numbers and their places: take .values, or amax and amin."),
+    ("truth value", ONE_ANSWER),
+    ("Boolean value of Tensor", ONE_ANSWER),
+    ("number of spatial dimensions", "`size` is two numbers, rows and columns; a tuple times a number repeats the tuple and multiplies nothing: (rows * P, columns * P)."),
     ("Dimension out of range", "That tensor has fewer axes than the line expects: print its shape, and give it the missing axes with [None] or expand."),
     ("grad", "The function must also work on tensors that need gradients: no .numpy(), no in-place change of an input."),
 )  # fmt: skip
