@@ -261,7 +261,7 @@ def test_a_size_without_effect_is_named():
     exercise, candidate = EXERCISES["multi_head_self_attention"], LocalCandidate({"multi_head_self_attention": heads})
     case = next(case for part in exercise.cases(0) for case in part if case.arguments[-1] > 1)
     trial = Trial(case, exercise.reference(*case.arguments), candidate.call(exercise.name, case.arguments), "", True)
-    assert "The result does not depend on `num_heads`." in seen(exercise, candidate, trial)
+    assert "The result does not depend on `num_heads`." in seen(exercise, candidate, [trial])
 
 
 def test_a_step_is_not_to_blame_where_there_is_a_way_around_it():
