@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitlab import checks, decoder
+from vitlab import checks
 from vitlab.attention import attention, attention_scores, multi_head_self_attention
 from vitlab.checks.engine import diagnosis, table, values
 from vitlab.checks.engine.candidate import LocalCandidate
@@ -480,13 +480,3 @@ def test_what_has_an_effect_in_one_case_is_not_called_idle():
         return peak * math.exp(-step / steps) / 3
 
     assert "The result does not depend on `warmup_steps`." in judged("poly_learning_rate", without).sentences
-
-
-def test_a_list_that_is_shorter_afterwards_is_changed_itself():
-    def all_mlp_decoder(features, p):
-        rest = list(features)
-        features.pop(0)
-        return decoder.all_mlp_decoder(rest, p)
-
-    (sentence,) = judged("all_mlp_decoder", all_mlp_decoder).sentences
-    assert "changes its input `features` in place" in sentence
