@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-import vitlab
 from vitlab.data import load
 from vitlab.data.download import find_given
+from vitlab.pretrained.hub import WEIGHTS
 from vitlab.pretrained.predictor import read_predictor
 from vitlab.training.evaluation import evaluate_predictor, main_score
 from vitlab.training.recipe import read_recipe
 from vitlab.training.run import same_run
 
-FOLDERS = sorted(Path(vitlab.__file__).parent.glob("weights/*/"))
+FOLDERS = sorted(WEIGHTS.glob("*/"))
 RESULTS = sorted(Path(__file__).parents[2].glob("book/results/*.json"))
 
 

@@ -51,9 +51,9 @@ def mistakes(predictor: Predictor, test: Split) -> dict[str, Any]:
 
 
 def main() -> None:
-    test = load(**read_recipe(RECIPE).data).test
-    found = {"classes": read_recipe(RECIPE).data["classes"], "photographs": len(test)}
-    found |= mistakes(read_predictor(MODEL), test)
+    data = load(**read_recipe(RECIPE).data)
+    found = {"classes": list(data.classes), "photographs": len(data.test)}
+    found |= mistakes(read_predictor(MODEL), data.test)
     write_json(RESULTS / "streets.json", found | {"weights": which(hub.WEIGHTS / MODEL), "where": provenance()})
 
 

@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from vitlab.ade20k import poly_learning_rate, segmentation_loss, shift_labels, train_shapes
-from vitlab.checks.cifar import of_schedule
+from vitlab.checks.cifar import BEGINS_WITH_0, OF_ALL_STEPS, ONE_STEP_TOO_MANY, ROUNDED, of_schedule
 from vitlab.checks.engine.exercise import Exercise, Part, Sizes
 from vitlab.checks.engine.training import Level, Task, TrainingExercise, mean_iou, moved_and_lit, renumbered
 from vitlab.data import shapes
@@ -668,9 +668,7 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
-@rate.misconception(
-    "The warm-up begins with 0: the first step would change nothing. Step 0 has peak / warmup_steps; count step + 1."
-)
+@rate.misconception(BEGINS_WITH_0)
 def _(step, steps, warmup_steps, peak):
     rising = peak * step / max(warmup_steps, 1)
     t = (step - warmup_steps) / (steps - warmup_steps)
@@ -678,7 +676,7 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
-@rate.misconception("The division // rounds the share of the warm-up down to 0 until its last step: divide with /.")
+@rate.misconception(ROUNDED)
 def _(step, steps, warmup_steps, peak):
     rising = peak * ((step + 1) // max(warmup_steps, 1))
     t = (step - warmup_steps) / (steps - warmup_steps)
@@ -759,10 +757,7 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
-@rate.misconception(
-    "t is divided by all the steps, so that the rate never comes down to 0: divide by those after the warm-up, "
-    "steps - warmup_steps."
-)
+@rate.misconception(OF_ALL_STEPS)
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) / steps
@@ -770,9 +765,7 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
-@rate.misconception(
-    "The warm-up goes on for one step too many: with <= the step after it gets more than the peak. Write step < warmup_steps."
-)
+@rate.misconception(ONE_STEP_TOO_MANY)
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) / (steps - warmup_steps)

@@ -451,6 +451,17 @@ def of_schedule(
     )
 
 
+# Mistakes with a warm-up, whatever comes after it.
+BEGINS_WITH_0 = (
+    "The warm-up begins with 0: the first step would change nothing. Step 0 has peak / warmup_steps; count step + 1."
+)
+ONE_STEP_TOO_MANY = "The warm-up goes on for one step too many: with <= the step after it gets more than the peak. Write step < warmup_steps."
+ROUNDED = "The division // rounds the share of the warm-up down to 0 until its last step: divide with /."
+OF_ALL_STEPS = (
+    "t is divided by all the steps, so that the rate never comes down to 0: divide by those after the warm-up, "
+    "steps - warmup_steps."
+)
+
 rate = of_schedule(learning_rate, "the cosine", "many steps", 1000, 19_000, 499, 15_000)
 
 
@@ -471,9 +482,7 @@ def _(step, steps, warmup_steps, peak):
     return peak * factor
 
 
-@rate.misconception(
-    "The warm-up begins with 0: the first step would change nothing. Step 0 has peak / warmup_steps; count step + 1."
-)
+@rate.misconception(BEGINS_WITH_0)
 def _(step, steps, warmup_steps, peak):
     rising = peak * step / max(warmup_steps, 1)
     t = (step - warmup_steps) / (steps - warmup_steps)
@@ -623,9 +632,7 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
-@rate.misconception(
-    "The warm-up goes on for one step too many: with <= the step after it gets more than the peak. Write step < warmup_steps."
-)
+@rate.misconception(ONE_STEP_TOO_MANY)
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) / (steps - warmup_steps)
@@ -670,7 +677,7 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
-@rate.misconception("The division // rounds the share of the warm-up down to 0 until its last step: divide with /.")
+@rate.misconception(ROUNDED)
 def _(step, steps, warmup_steps, peak):
     rising = peak * ((step + 1) // max(warmup_steps, 1))
     t = (step - warmup_steps) / (steps - warmup_steps)
@@ -692,10 +699,7 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
-@rate.misconception(
-    "t is divided by all the steps, so that the rate never comes down to 0: divide by those after the warm-up, "
-    "steps - warmup_steps."
-)
+@rate.misconception(OF_ALL_STEPS)
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) / steps

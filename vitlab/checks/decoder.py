@@ -334,39 +334,29 @@ ALONG_CHANNELS = (
 )
 
 
-@taught.misconception(ALONG_CHANNELS)
-def _(features, p):
-    return _fuse_and_classify(torch.cat(_hats(features, p)), p)
-
-
-@taught.misconception(ALONG_CHANNELS)
-def _(features, p):
-    return _fuse_and_classify(torch.cat(_hats(features, p), dim=-1), p)
-
-
-@taught.misconception(ALONG_CHANNELS)
-def _(features, p):
-    return _fuse_and_classify(sum(_hats(features, p)), p)
-
-
 def _fuse_with_a_convolution(concatenated: Tensor, p: dict[str, Tensor]) -> Tensor:
     fused = F.conv2d(concatenated, p["W"].T[:, :, None, None], p["b"])
     return _classify(fused, p)
 
 
-@taught.misconception(ALONG_CHANNELS)
-def _(features, p):
-    return _fuse_with_a_convolution(torch.cat(_hats(features, p)), p)
+def _along_columns(hats: list[Tensor]) -> Tensor:
+    return torch.cat(hats, dim=-1)
 
 
-@taught.misconception(ALONG_CHANNELS)
-def _(features, p):
-    return _fuse_with_a_convolution(torch.cat(_hats(features, p), dim=-1), p)
+def _joined_otherwise(hats, fuse):
+    """The maps are put together along the images or the columns, or added; each fusion stops with words of its own."""
+
+    def add(join):
+        @taught.misconception(ALONG_CHANNELS)
+        def wrong(features, p):
+            return fuse(join(hats(features, p)), p)
+
+    for join in (torch.cat, _along_columns, sum):
+        add(join)
 
 
-@taught.misconception(ALONG_CHANNELS)
-def _(features, p):
-    return _fuse_with_a_convolution(sum(_hats(features, p)), p)
+for fuse in (_fuse_and_classify, _fuse_with_a_convolution):
+    _joined_otherwise(_hats, fuse)
 
 
 FUSED_TRANSPOSED = (
@@ -567,19 +557,7 @@ def _hats_channels_first(features: list[Tensor], p: dict[str, Tensor]) -> list[T
     return [F_hat.contiguous() for F_hat in _hats(features, p)]
 
 
-@taught.misconception(ALONG_CHANNELS)
-def _(features, p):
-    return _fuse_and_classify(torch.cat(_hats_channels_first(features, p)), p)
-
-
-@taught.misconception(ALONG_CHANNELS)
-def _(features, p):
-    return _fuse_and_classify(torch.cat(_hats_channels_first(features, p), dim=-1), p)
-
-
-@taught.misconception(ALONG_CHANNELS)
-def _(features, p):
-    return _fuse_and_classify(sum(_hats_channels_first(features, p)), p)
+_joined_otherwise(_hats_channels_first, _fuse_and_classify)
 
 
 @taught.misconception(FUSED_TRANSPOSED)

@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from vitlab.checks.engine.exercise import Exercise, FollowThrough, Part, Sizes
+from vitlab.checks.sra import FEATURES_LAST
 from vitlab.ffn import gelu
 from vitlab.mix_ffn import depthwise_convolution, mix_ffn
 
@@ -518,8 +519,8 @@ def _(X, kernel, bias):
 
 
 NO_GROUPS = (
-    "F.conv2d gets no weight and no groups for one kernel per feature: the weight is (d, 1, 3, 3), kernel.permute(2, 0, 1)"
-    "[:, None], and groups=d; without it every output feature adds up all features."
+    "A depthwise convolution has a kernel for each feature, and no feature meets another: give F.conv2d the weight "
+    "(d, 1, 3, 3), kernel.permute(2, 0, 1)[:, None], and groups=d."
 )
 
 
@@ -535,12 +536,6 @@ def _(X, kernel, bias):
     channels_first = X.permute(0, 3, 1, 2)
     weight = kernel.permute(2, 0, 1).unsqueeze(0)
     return F.conv2d(channels_first, weight, bias, padding=1, groups=X.shape[3]).permute(0, 2, 3, 1)
-
-
-FEATURES_LAST = (
-    "F.conv2d is given the grid as it stands, and takes its rows for features: move the features to the second axis first, "
-    "X.permute(0, 3, 1, 2)."
-)
 
 
 @convolve.misconception(FEATURES_LAST)

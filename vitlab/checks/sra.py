@@ -289,10 +289,13 @@ def _(X, W_S, b_S, sr_ratio):
     return F.linear(flattened, W_S, b_S)
 
 
-@reduction.misconception(
+FEATURES_LAST = (
     "F.conv2d is given the grid as it stands, and takes its rows for features: move the features to the second axis first, "
     "X.permute(0, 3, 1, 2)."
 )
+
+
+@reduction.misconception(FEATURES_LAST)
 def _(X, W_S, b_S, sr_ratio):
     R, d = sr_ratio, X.shape[-1]
     kernel = W_S.reshape(R, R, d, d).permute(3, 2, 0, 1)

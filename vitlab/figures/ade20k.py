@@ -61,7 +61,7 @@ def show_overlay(photograph: Tensor, classes: Tensor, names: Sequence[str], pale
     paint(left, photograph)
     colours = palette[classes.long()].permute(2, 0, 1) / 255  # (3, H, W)
     paint(right, (photograph + colours) / 2)
-    shown = torch.bincount(classes.flatten(), minlength=len(names)).argsort(descending=True)
-    shown = [i for i in shown.tolist() if (classes == i).any()]
+    counts = torch.bincount(classes.flatten(), minlength=len(names))
+    shown = [i for i in counts.argsort(descending=True).tolist() if counts[i]]
     patches = [Patch(color=(palette[i] / 255).tolist(), label=names[i]) for i in shown]
     left.figure.legend(handles=patches, loc="outside lower center", ncols=6, fontsize=9, frameon=False)

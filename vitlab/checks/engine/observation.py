@@ -57,14 +57,14 @@ def steps(exercise: Exercise, arguments: tuple) -> list[tuple[str, Tensor]]:
     ]
 
 
-LOOKED_AT = 4  # trials, to see what has an effect
+TRIALS = 4  # that are looked at, to see what has an effect
 
 
 def _without_effect(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> str:
     """Arguments, tensors and sizes, that should have an effect and have none in any of the trials."""
     idle: dict[int, None] = {}
     active: set[int] = set()
-    for trial in trials[:LOOKED_AT]:
+    for trial in trials[:TRIALS]:
         arguments = trial.case.arguments
         if trial.came is None or trial.came.is_floating_point() != trial.expected.is_floating_point():
             return ""
