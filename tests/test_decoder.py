@@ -243,13 +243,6 @@ def fused_with(way):
     return function
 
 
-CORRECT = {
-    "project_and_upsample": WAYS_OF_A_MAP,
-    "all_mlp_decoder": tuple(map(taught_with, WAYS_OF_A_MAP)),
-    "fused_decoder": tuple(map(fused_with, WAYS_OF_A_MAP)),
-}
-
-
 def summed_after_upsampling(features, p):
     """Nothing concatenated, and C channels at most."""
     size, blocks = features[0].shape[2:], p["W"].chunk(4)
@@ -258,9 +251,14 @@ def summed_after_upsampling(features, p):
     return torch.einsum("bchw,cn->bnhw", fused.relu(), p["W_head"]) + p["b_head"][:, None, None]
 
 
-def test_what_makes_no_large_tensor_is_right_however_it_is_done():
-    for seed in range(3):
-        assert checks.run("decoder", {"fused_decoder": summed_after_upsampling}, seed).exercises[2].passed
+CORRECT = {
+    "project_and_upsample": WAYS_OF_A_MAP,
+    "all_mlp_decoder": tuple(map(taught_with, WAYS_OF_A_MAP)),
+    "fused_decoder": (
+        *(fused_with(way) for way in WAYS_OF_A_MAP if way is not map_upsampled_first),
+        summed_after_upsampling,
+    ),
+}
 
 
 def stacked(features, p):
@@ -283,9 +281,22 @@ def two_at_a_time(features, p):
     return torch.einsum("bchw,cn->bnhw", fused.relu(), p["W_head"]) + p["b_head"][:, None, None]
 
 
-@pytest.mark.parametrize("function", [all_mlp_decoder, stacked, two_at_a_time])
+all_channels_upsampled = fused_with(map_upsampled_first)  # C_4 channels of full size, where there are more than C
+
+
+@pytest.mark.parametrize("function", [all_mlp_decoder, stacked, two_at_a_time, all_channels_upsampled])
 def test_right_numbers_from_a_tensor_that_is_too_large_are_told(function):
     for seed in range(3):
         result = checks.run("decoder", {"fused_decoder": function}, seed).exercises[2]
         assert [part.failed_on is None for part in result.parts] == [True, False, True]
         assert len(result.sentences) == 1 and "numbers is made on the way" in result.sentences[0], result.sentences
+
+
+def test_the_large_tensors_of_an_earlier_function_are_not_held_against_the_later_one():
+    for seed in range(3):
+        namespace = {"project_and_upsample": map_upsampled_first}  # right there, where only the numbers count
+
+        results = checks.run("decoder", namespace | {"fused_decoder": all_channels_upsampled}, seed).exercises
+        assert results[0].passed and results[2].passed, results[2].sentences
+        results = checks.run("decoder", namespace | {"fused_decoder": all_mlp_decoder}, seed).exercises
+        assert "numbers is made on the way" in results[2].sentences[0]

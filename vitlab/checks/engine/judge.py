@@ -216,7 +216,7 @@ def _fault_beside_result(
         return f"{RIGHT_BUT} the function changes its input `{name}` in place; the caller still needs it."
     if outcome.overwrites:
         return OVERWRITES
-    if too_large := _too_large(case, outcome):
+    if too_large := _too_large(exercise, candidate, case, outcome):
         return too_large
     if not case.gradient or not isinstance(outcome.output, Tensor):
         return ""
@@ -247,15 +247,33 @@ def _fault_beside_result(
     return ""
 
 
-def _too_large(case: Case, outcome: Outcome) -> str:
+def _too_large(exercise: Exercise, candidate: Candidate, case: Case, outcome: Outcome) -> str:
     """The sentence on a tensor that need not be as large as it is; copies of the arguments may always be made."""
     allowed = max([math.prod(case.largest), *(x.numel() for _, x in values.tensors(case.arguments))])
-    if not case.largest or math.prod(outcome.largest) <= allowed:
+    made = math.prod(outcome.largest)
+    if not case.largest or made <= allowed or made <= _made_by_earlier(exercise, candidate, case):
         return ""
     return (
-        f"{RIGHT_BUT} a tensor of {math.prod(outcome.largest):,} numbers is made on the way, {outcome.largest}. "
+        f"{RIGHT_BUT} a tensor of {made:,} numbers is made on the way, {outcome.largest}. "
         f"It can be done with {math.prod(case.largest):,} at most, {case.largest}."
     )
+
+
+def _made_by_earlier(exercise: Exercise, candidate: Candidate, case: Case) -> int:
+    """How many numbers the largest tensor has that the candidate's own earlier functions make in this case: what they
+    may make in their own check is not held against the function that calls them."""
+    made = [0]
+
+    def of_student(reference: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*arguments: values.Value) -> Tensor:
+            made.append(math.prod(candidate.call(reference.__name__, arguments, largest=True).largest))
+            return reference(*arguments)
+
+        return call
+
+    if exercise.builds_on:
+        exercise.builds_on.function(*map(of_student, exercise.builds_on.earlier), *case.arguments)
+    return max(made)
 
 
 def _unsteady(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> str:
