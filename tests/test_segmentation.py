@@ -13,8 +13,9 @@ import torchmetrics.functional.classification as torchmetrics
 from support.parity import numbers_kept, perturb, value_and_gradients
 from torch.nn import functional as F
 
-from vitlab import ViT
+from vitlab import ViT, checks
 from vitlab.data import load
+from vitlab.pretrained.predictor import read_predictor
 from vitlab.segmentation import (
     AllMLPHead,
     ConfusionMatrix,
@@ -702,7 +703,7 @@ def test_the_stretch_task_s_answer_trains_a_head():
     (sheet,) = (cell.source for cell in cells if cell.id == "stretch")
     program = sheet.partition("```python\n")[2].partition("```")[0]
     assert program.count(", 200, ") == program.count(", 40, ") == 1
-    names = {"torch": torch, "F": F, "load": load}
+    names = {"torch": torch, "F": F, "load": load, "read_predictor": read_predictor}
     names |= {"linear_head": linear_head, "mean_iou": mean_iou, "confusion_matrix": confusion_matrix}
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -711,3 +712,12 @@ def test_the_stretch_task_s_answer_trains_a_head():
     labels = names["small"].test.labels.long()
     nothing = mean_iou(confusion_matrix(0 * labels, labels, 6, 255))
     assert min(frozen, tuned) > nothing, "more is found than background"
+
+
+def test_what_is_called_a_class_that_is_ignored_counts_on_every_seed():
+    def both_decide(predictions, labels, num_classes, ignore_index):
+        counted = (labels != ignore_index) & (predictions != ignore_index)
+        return confusion_matrix(predictions[counted], labels[counted], num_classes, ignore_index)
+
+    for seed in range(100):
+        assert not checks.run("segmentation", {"confusion_matrix": both_decide}, seed).exercises[0].passed

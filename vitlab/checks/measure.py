@@ -48,9 +48,10 @@ def main(names: list[str]) -> int:
     before = json.loads(RESULTS.read_text(encoding="utf-8"))["exercises"] if RESULTS.exists() else {}
     rows = {name: before.get(name) for _, name in every}  # in the lecture's order
     jobs = [(topic, name) for topic, name in every if not names or name in names]
+    where = provenance()  # before the file is written, which would be a change beside the commit
     with ProcessPoolExecutor(initializer=_quietly) as workers:
         for (_, name), row in zip(jobs, workers.map(_measure, jobs), strict=True):
-            rows[name] = row | {"where": provenance()}
+            rows[name] = row | {"where": where}
             found = {name: row for name, row in rows.items() if row}
             write_json(RESULTS, {"seeds": len(SEEDS), "exercises": found})
             print(

@@ -23,10 +23,13 @@ def _segmentations(generator: Generator, sizes: dict[str, int], dtype: torch.dty
 
 
 def _ignored(value: int) -> Callable:
-    """Another number for the pixels that do not count, even one of the classes."""
+    """Another number for the pixels that do not count, even one of the classes: then a pixel that counts is called so."""
 
     def change(predictions: Tensor, labels: Tensor, num_classes: int, ignore_index: int) -> tuple:
-        return predictions, labels.where(labels != ignore_index, value), num_classes, value
+        labels = labels.where(labels != ignore_index, value)
+        if value >= 0:
+            predictions[0, 0, 0], labels[0, 0, 0] = value, num_classes - 1
+        return predictions, labels, num_classes, value
 
     return change
 

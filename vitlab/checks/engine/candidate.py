@@ -113,7 +113,7 @@ class LocalCandidate:
             return Outcome("missing", text=f"`{name}` is {_in_words(function)}, not a function.")
         outcome, left = perform(function, arguments, cotangent, seconds, largest)
         overwrites = any(_differences(was, now) for now, was in self._earlier.get(name, ()))
-        self._earlier[name] = [(now, values.copy(now)) for now in left]
+        self._earlier[name] = left
         if name not in self._sources:
             self._sources[name] = _source(function)
         return replace(outcome, overwrites=overwrites, source=self._sources[name])
@@ -133,11 +133,12 @@ def perform(
     code in a process of its own, and ends that.
 
     Returns:
-        the outcome, and what it left: the arguments as they are now, and the very numbers that were returned.
+        the outcome, and what it left, each with a copy: the arguments as they are now, and the very numbers that were
+        returned.
     """
     copies = values.copy(arguments, requires_grad=cotangent is not None)
     gradients: tuple[Tensor | None, ...] = ()
-    left: list = [copies]
+    left: list[tuple[Any, Any]] = []
     made = Largest()
     start = time.process_time()
     with switches.own(), _listening() as heard:
@@ -146,7 +147,8 @@ def perform(
                 value = function(*copies)
             output, text = _plain(value)
             if isinstance(output, Tensor):
-                left.append(value.detach().as_subclass(Tensor))
+                returned = value.detach().as_subclass(Tensor)
+                left.append((returned, values.copy(returned)))
                 if cotangent is not None:
                     gradients = _gradients(value, copies, cotangent)
             kind, place = ("returned" if output is not None else "other"), ("", "", "")
@@ -155,6 +157,7 @@ def perform(
         except BaseException as error:  # SystemExit too: whatever a student's code does becomes a sentence
             kind, output, text, place = "raised", None, message(error), _place(error)
         changed = _differences(arguments, copies)
+        left.append((copies, values.copy(copies)))
     spent = time.process_time() - start
     if seconds is not None and spent > seconds:
         kind, output, text, place = "late", None, "", ("", "", "")
