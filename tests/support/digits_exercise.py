@@ -22,10 +22,14 @@ def softmax_regression(images: Tensor, labels: Tensor, test_images: Tensor) -> T
     return (test_images.flatten(1) @ W + b).argmax(dim=-1)
 
 
+def name_digits(images: Tensor, labels: Tensor, test_images: Tensor) -> Tensor:
+    """The reference, under the exercise's name."""
+    return softmax_regression(images, labels, test_images)
+
+
 EXERCISE = replace(
     training,
-    name="name_digits",
-    reference=softmax_regression,
+    reference=name_digits,
     levels=(Level(0.3, 1), Level(0.6, 1), Level(0.88, 2)),
     seconds=30,
     low_score="A low score usually means too few steps, or a learning rate that is too high.",

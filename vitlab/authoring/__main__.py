@@ -31,7 +31,10 @@ def main() -> int:
             parser.error(str(error))
         for path in written:
             print(f"{path} written")
-        print(f"Then: the chapter into _toc.yml, the shapes into vitlab/checks/{options.topic}.py.")
+        print(
+            "Then: the topic into LECTURE in vitlab/checks/__init__.py and into ORDER in tests/test_house.py, the "
+            f"chapter into _toc.yml and the introduction's plan, the shapes into vitlab/checks/{options.topic}.py."
+        )
     return notebooks.main(options.check)
 
 

@@ -1306,10 +1306,8 @@ def draw_digits(generator: Generator) -> Task:
 
 
 training = TrainingExercise(
-    name="train_digits",
-    arguments=("images", "labels", "test_images"),
+    train_digits,
     returns="(S,)",
-    reference=train_digits,
     task=draw_digits,
     measure="accuracy",
     score=accuracy,

@@ -10,6 +10,7 @@ A function in the student's own process could read the labels in the memory of t
 else; where marks are at stake, it runs in another one. The limit of seconds is kept as `candidate.perform` says.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,16 +46,22 @@ class Level:
 
 @dataclass(frozen=True)
 class TrainingExercise:
-    name: str
-    arguments: tuple[str, str, str]  # such as ("images", "labels", "test_images")
+    reference: Callable[[Tensor, Tensor, Tensor], Tensor]  # its name and those of its arguments are the exercise's
     returns: str  # the shape in the lecture's symbols, such as "(S,)"
-    reference: Callable[[Tensor, Tensor, Tensor], Tensor]
     task: Callable[[Generator], Task]
     measure: str  # the name of the score, such as "accuracy"
     score: Callable[[Tensor, Tensor], float]  # of predictions and labels
     levels: tuple[Level, ...]  # from the lowest score to the highest
     seconds: float  # of processor time, in one thread
     low_score: str  # the sentence on what a low score usually means
+
+    @property
+    def name(self) -> str:
+        return self.reference.__name__
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return tuple(inspect.signature(self.reference).parameters)
 
     @property
     def points(self) -> int:
