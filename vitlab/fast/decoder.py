@@ -30,7 +30,7 @@ def all_mlp_decoder(decoder: nn.Module, features: list[Tensor]) -> Tensor:
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return _predict(decoder, _fuse(decoder, features, W, b))
     B, _, H_1, W_1 = features[0].shape
-    logits = b.new_empty(B, H_1, W_1, decoder.classify.out_features).movedim(-1, 1)  # (B, num_classes, H_1, W_1)
+    logits = _empty_logits(decoder, b, B, H_1, W_1).movedim(-1, 1)  # (B, num_classes, H_1, W_1)
     for start, end in bands(H_1, B * W_1 * len(b), like=b, together=STRIP):
         logits[:, :, start:end] = _predict_rows(decoder, features, W, b, start, end)
     return logits
@@ -54,9 +54,13 @@ def _weights(decoder: nn.Module) -> tuple[Tensor, Tensor]:
     b = W @ torch.cat([parameters(L_i)[1] for L_i in reversed(decoder.project)])
     if decoder.training:
         return W, b
-    # Outside training BN is a scale and a shift of every channel, which W and b can take over.
-    scale = decoder.norm.weight / torch.sqrt(decoder.norm.running_var + decoder.norm.eps)
-    return scale[:, None] * W, scale * (b - decoder.norm.running_mean) + decoder.norm.bias
+    return with_batch_norm(W, b, decoder.norm)
+
+
+def with_batch_norm(W: Tensor, b: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """BN(W x + b) outside training as one W and b: there BN is a scale and a shift of every channel. (C, m), (C,)."""
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return scale[:, None] * W, scale * (b - norm.running_mean) + norm.bias
 
 
 def _predict(decoder: nn.Module, normalized: Tensor) -> Tensor:
@@ -80,6 +84,12 @@ def _fuse(decoder: nn.Module, features: list[Tensor], W: Tensor, b: Tensor) -> T
     return fused.unflatten(2, (W_1, -1)).movedim(-1, 1)  # (B, H_1, W_1, C) -> (B, C, H_1, W_1)
 
 
+def _empty_logits(decoder: nn.Module, b: Tensor, B: int, rows: int, W_1: int) -> Tensor:
+    """Memory for logits, in the dtype of the classifier's answers, also under autocast: (B, rows, W_1, num_classes)."""
+    of_one_position = decoder.classify(b[None])  # (1, num_classes)
+    return of_one_position.new_empty(B, rows, W_1, of_one_position.shape[-1])
+
+
 def _predict_rows(decoder: nn.Module, features: list[Tensor], W: Tensor, b: Tensor, start: int, end: int) -> Tensor:
     """Rows of `_predict(_fuse(...))` where nothing is kept for a backward pass: (B, num_classes, end - start, W_1).
 
@@ -89,7 +99,7 @@ def _predict_rows(decoder: nn.Module, features: list[Tensor], W: Tensor, b: Tens
     """
     B, _, H_1, W_1 = features[0].shape
     heights = [F_i.shape[2] for F_i in features[1:]]
-    logits = b.new_empty(B, end - start, W_1, decoder.classify.out_features)
+    logits = _empty_logits(decoder, b, B, end - start, W_1)
     below = [rows_below(start, end, H_i, H_1) for H_i in heights]
     rows = [F_i[:, :, low:high] for F_i, (low, high) in zip(features[1:], below, strict=True)]
     first, widened = _fused_maps(decoder, [features[0], *rows], W, b)

@@ -39,7 +39,7 @@ def bands(height: int, numbers_in_a_row: int, like: Tensor, together: int = 1) -
         (top, bottom) of each band: the rows top ... bottom - 1.
     """
     numbers = together * NUMBERS_AT_A_TIME["cpu" if like.device.type == "cpu" else "gpu"]
-    rows = max(1, numbers // numbers_in_a_row)
+    rows = max(1, numbers // max(1, numbers_in_a_row))  # of no image at all a row has 0 numbers
     for top in range(0, height, rows):
         yield top, min(top + rows, height)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vitlab.decoder import AllMLPDecoder
+from vitlab.fast.decoder import with_batch_norm
 from vitlab.mit import Stage
 from vitlab.segformer import SegFormer
 from vitlab.vit import ViT
@@ -79,10 +80,9 @@ def _mit_block(block: nn.Module) -> Letters:
 
 
 def _decoder(decoder: AllMLPDecoder) -> Letters:
-    norm = decoder.norm
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # outside training BN is a scale and a shift
-    blocks = decoder.fuse.weight.T.chunk(len(decoder.project))  # (C, C) each, that of F̂_4 first
-    letters = {"W": torch.cat(blocks[::-1]) * scale, "b": norm.bias - scale * norm.running_mean}
+    W, b = with_batch_norm(decoder.fuse.weight, torch.zeros_like(decoder.norm.bias), decoder.norm)
+    blocks = W.T.chunk(len(decoder.project))  # (C, C) each, that of F̂_4 first
+    letters = {"W": torch.cat(blocks[::-1]), "b": b}
     for i, project in enumerate(decoder.project, start=1):
         letters |= {f"L_{i}": project.weight.T, f"b_{i}": project.bias}
     return letters | _layer(decoder.classify, "_head")
