@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitlab import SegFormer, ViT, fast
 from vitlab.decoder import AllMLPDecoder, upsampled_cross_entropy
-from vitlab.fast import Linear, products, upsampled_argmax
+from vitlab.fast import Linear, all_mlp_classes, products, upsampled_argmax
 from vitlab.fast.products import depthwise_convolution_gelu, linear_gelu
 from vitlab.fast.upsampling import NUMBERS_AT_A_TIME
 from vitlab.ffn import FeedForward
@@ -84,6 +84,62 @@ def test_the_loss_is_the_same_with_and_without():
     )
     for ours, plain in zip(*results, strict=True):
         torch.testing.assert_close(ours, plain)
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_autocast_gives_the_same_type_with_and_without(name, dtype, gradients):
+    make, shapes = MODULES[name]
+    module, inputs = perturb(make()), [torch.randn(shape) for shape in shapes]
+    with torch.autocast("cpu", dtype), torch.set_grad_enabled(gradients):
+        ours, plain = with_and_without(lambda: module(*inputs))
+    torch.testing.assert_close(ours, plain, rtol=0.1, atol=0.1)  # of another type is not close
+
+
+def test_a_loss_scale_reaches_gradients_in_float16():
+    logits = torch.randn(2, 6, 7, 5).half().requires_grad_()
+    labels = torch.randint(0, 6, (2, 280, 170))
+
+    def scaled():
+        return torch.autograd.grad(upsampled_cross_entropy(logits, labels) * 65536, logits)[0]
+
+    ours, plain = with_and_without(scaled)
+    assert ours.dtype == torch.float16 and ours.isfinite().all()
+    torch.testing.assert_close(ours, plain, rtol=1e-2, atol=1e-2)
+
+
+def test_second_derivatives_of_the_loss_are_refused_and_there_without():
+    logits, labels = torch.randn(1, 3, 2, 2, requires_grad=True), torch.randint(0, 3, (1, 4, 4))
+
+    def second():
+        (first,) = torch.autograd.grad(upsampled_cross_entropy(logits, labels), logits, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), logits)[0]
+
+    with pytest.raises(RuntimeError, match="no second derivatives: compute it within"):
+        second()
+    with fast.off():
+        assert second().abs().sum() > 0
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_batch_without_images_is_the_same_with_and_without(gradients):
+    decoder = perturb(AllMLPDecoder((4, 6, 10), 12, 5))
+    features = [torch.randn(0, 4, 8, 12), torch.randn(0, 6, 4, 6), torch.randn(0, 10, 2, 3)]
+    with torch.set_grad_enabled(gradients):
+        ours, plain = with_and_without(lambda: decoder(features))
+    assert ours.shape == plain.shape == (0, 5, 8, 12)
+    empty = torch.zeros(0, 32, 48, dtype=torch.long)
+    assert all(loss.isnan() for loss in with_and_without(lambda: upsampled_cross_entropy(ours, empty)))
+    with torch.no_grad():
+        assert all_mlp_classes(decoder, features, (32, 48)).shape == (0, 32, 48)
+
+
+def test_what_torch_func_does_not_know_works_without():
+    layer, x = Linear(12, 7), torch.randn(3, 5, 12)
+    with fast.off():
+        torch.testing.assert_close(torch.func.vmap(layer)(x), layer(x))
+        torch.testing.assert_close(torch.func.jvp(layer, (x,), (x,))[1], x @ layer.weight.T)
 
 
 @pytest.mark.parametrize("name", sorted(MODULES.keys() - {"Linear", "AllMLPDecoder"}))

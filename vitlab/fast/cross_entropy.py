@@ -11,7 +11,7 @@ def upsampled_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int) -
 
     Logits of full size are the largest thing in a training step: 150 classes at 512 x 512 are 157 MB an image, and
     softmax and its gradient would make four such tensors. Here a few rows of pixels at a time are upsampled, turned
-    into their share of the loss and of the gradient, and forgotten.
+    into their share of the loss and of the gradient, and forgotten. That gradient has none itself: see `off`.
     """
     return _UpsampledCrossEntropy.apply(logits, labels, ignore_index)
 
@@ -29,8 +29,8 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
         weights = counted.to(x.dtype) / counted.sum()  # the weight of each pixel in the mean
         labels = torch.where(counted, labels, 0)
 
-        loss = x.new_zeros(())
-        d_logits = torch.empty_like(logits)
+        loss = x.new_zeros(()) / counted.sum()  # 0, or not a number where there is nothing to take the mean of
+        d_logits = torch.empty_like(x)  # in float32, because in float16 what a loss scale lifts later is 0 already
         for image in range(len(logits)):
             wide = (x[image].transpose(0, 1) @ U_W.T).flatten(1)  # (h, N, W) -> (h, N·W), columns upsampled
             d_wide = torch.zeros_like(wide)
@@ -51,9 +51,12 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
                 d_wide[low:high].addmm_(U.T, z.flatten(1))  # (rows, N·W)
             d_logits[image] = (d_wide.view(h, N, W) @ U_W).transpose(0, 1)  # (h, N, w) -> (N, h, w)
         ctx.save_for_backward(d_logits)
+        ctx.dtype = logits.dtype
         return loss
 
     @staticmethod
     def backward(ctx, d_loss: Tensor) -> tuple:
+        if torch.is_grad_enabled():  # create_graph=True: a gradient of this gradient would silently miss a term
+            raise RuntimeError("the faster loss has no second derivatives: compute it within `vitlab.fast.off()`.")
         (d_logits,) = ctx.saved_tensors
-        return d_loss * d_logits, None, None
+        return (d_loss * d_logits).to(ctx.dtype), None, None  # float16 ends below the usual loss scale, 65536

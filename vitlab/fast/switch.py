@@ -26,7 +26,8 @@ def is_on(steps: Steps = UNSEEN) -> bool:
 def off() -> Iterator[None]:
     """Within this context no faster path is taken, in any thread.
 
-    With gradient checkpointing the backward pass belongs inside, too, since it computes the forward pass again.
+    With gradient checkpointing the backward pass belongs inside, too, since it computes the forward pass again. So do
+    `vmap` and `jvp` of `torch.func`, which cannot look into a faster path, and second derivatives of the loss.
     """
     global _on
     before, _on = _on, False
