@@ -75,6 +75,12 @@ def test_a_patch_that_looks_at_its_neighbours_looks_one_patch_far():
     torch.testing.assert_close(mean_attention_distance(maps, grid), expected)
 
 
+def test_tensors_elsewhere_stay_there():
+    maps, X = torch.empty(2, 3, 4, 7, 7, device="meta"), torch.empty(9, 5, device="meta")
+    assert mean_attention_distance(maps, (2, 3)).device.type == "meta"
+    assert linear_probe(X, X[:, :2], X).device.type == "meta"
+
+
 def test_the_last_of_the_block_outputs_is_what_the_model_answers_from():
     model = ViT(ViTConfig(depth=3, d=12, num_heads=3, patch_size=4, image_size=8, num_classes=5)).eval()
     images = torch.randn(2, 3, 8, 8)

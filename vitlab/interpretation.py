@@ -55,8 +55,8 @@ def mean_attention_distance(maps: Tensor, grid: tuple[int, int]) -> Tensor:
 
     Source: Dosovitskiy et al., 2021, section 4.5.
     """
-    rows, columns = grid
-    places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).to(maps.dtype)  # (n, 2)
+    beside = (torch.arange(side, dtype=maps.dtype, device=maps.device) for side in grid)
+    places = torch.cartesian_prod(*beside)  # (n, 2)
     distances = torch.cdist(places, places)  # (n, n)
     among_patches = maps[..., 1:, 1:]  # (B, L, h, n, n)
     weighted = (among_patches * distances).sum(dim=-1) / among_patches.sum(dim=-1)  # (B, L, h, n)
@@ -64,7 +64,9 @@ def mean_attention_distance(maps: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def block_outputs(model: ViT, images: Tensor) -> Tensor:
-    """The sequence that enters the first block, and what every block puts out: z_0, z_1 ... z_L, before the last LN.
+    """The sequence that enters the first block, and what every block puts out: z_0, z_1 ... z_L of `encoder`.
+
+    The last LN comes after them: it makes the z_L of `ViT.tokens` from the last of these.
 
     Args:
         images: (B, C, H, W), normalized.
@@ -112,7 +114,7 @@ def linear_probe(features: Tensor, targets: Tensor, test_features: Tensor, penal
     X, Y = features.double(), targets.double()
     mean, deviation, middle = X.mean(dim=0), X.std(dim=0) + 1e-6, Y.mean(dim=0)
     X = (X - mean) / deviation
-    ridge = penalty * len(X) * torch.eye(X.shape[1], dtype=X.dtype)
+    ridge = penalty * len(X) * torch.eye(X.shape[1], dtype=X.dtype, device=X.device)
     W = torch.linalg.solve(X.T @ X + ridge, X.T @ (Y - middle))  # (d, k)
     return ((test_features.double() - mean) / deviation) @ W + middle
 
