@@ -318,6 +318,14 @@ def test_the_number_of_parameters_of_each_head():
     assert counts == expected
 
 
+def test_one_image_is_enough_where_bn_is_frozen():
+    head, maps = UPerNetHead(D, N, C=C).train(), list(torch.randn(4, 1, D, 3, 4))
+    for module in head.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    assert head(maps).shape == (1, N, 12, 16)
+
+
 # Every way to run it
 
 

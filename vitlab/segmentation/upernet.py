@@ -30,7 +30,7 @@ class PyramidPooling(nn.Module):
     Shapes: (B, d, h, w) -> (B, C, h, w).
 
     Raises:
-        ValueError: in training with one image in a batch: a single number per channel has no variance.
+        ValueError: if BN is in training, with one image in a batch: a single number per channel has no variance.
 
     Source: Zhao et al., section 3.2.
     """
@@ -44,7 +44,8 @@ class PyramidPooling(nn.Module):
 
     def forward(self, X: Tensor) -> Tensor:
         # SyncBatchNorm, which is another class, takes the images of all processes together.
-        if self.training and len(X) == 1 and isinstance(self.convolutions[0][1], nn.BatchNorm2d):
+        norm = self.convolutions[0][1]
+        if norm.training and len(X) == 1 and isinstance(norm, nn.BatchNorm2d):
             raise ValueError(
                 "this batch has one image, but pyramid pooling normalizes the mean of each image over the batch: train "
                 "with at least 2 images in a batch."
