@@ -40,6 +40,18 @@ def test_another_number_of_channels_is_named():
         OverlapEmbeddings(3, 6, kernel_size=3, stride=2)(torch.randn(2, 4, 8, 8))
 
 
+@pytest.mark.parametrize("form", ["forward", "as_taught"])
+def test_an_image_without_batch_axis_is_named(form):
+    module = OverlapEmbeddings(3, 6, kernel_size=3, stride=2)
+    with pytest.raises(ValueError, match=r"must be \(B, C, H, W\), but these have the shape \(3, 16, 16\)"):
+        getattr(module, form)(torch.randn(3, 16, 16))
+
+
+def test_an_even_kernel_is_refused():
+    with pytest.raises(ValueError, match="kernel_size is 4, but it must be odd"):
+        OverlapEmbeddings(3, 6, kernel_size=4, stride=4)
+
+
 @pytest.mark.parametrize(
     "size, k, s, padding", [(21, 7, 4, 3), (18, 3, 2, 1), (8, 4, 4, 0), (5, 5, 1, 0), (9, 4, 3, 2)]
 )

@@ -97,11 +97,17 @@ def test_mean_pooling_leaves_the_class_token_out():
     torch.testing.assert_close(model(images), model.head(model.tokens(images)[:, 1:].mean(dim=1)))
 
 
+def test_a_model_without_a_head_says_that_the_lecture_s_has_one():
+    with pytest.raises(ValueError, match="no head, but the lecture's ViT has one"):
+        ViT(ViTConfig(2, 12, 3, 8, (32, 48), num_classes=0)).parameters_as_taught()
+
+
 def test_patches_are_left_out_in_training_only():
     Z = torch.randn(4, 25, 6)
     kept = leave_out_patches(Z, 0.5)
     assert kept.shape == (4, 13, 6) and torch.equal(kept[:, 0], Z[:, 0])
     places = [[(Z[b] == token).all(dim=1).nonzero().item() for token in kept[b]] for b in range(4)]
+    assert leave_out_patches(Z[:, :5], 0.9).shape == (4, 2, 6)  # one of four: the mean of none is not a number
     assert all(len(set(each)) == 13 for each in places) and len({tuple(sorted(each)) for each in places}) > 1
 
     model, images = perturb(ViT(TINY)), torch.randn(2, 3, 32, 48)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitlab.validation import batch_of_images, checked_channels
+
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
     """Cut images into non-overlapping P x P patches and flatten each one.
@@ -146,7 +148,7 @@ def assemble_sequence(patch_embeddings: Tensor, class_embedding: Tensor, positio
             f"the position embedding is {tuple(position_embedding.shape)}, but {n} patches and the class embedding "
             f"need (n+1, d) = {(n + 1, d)}; for another image size, interpolate it with interpolate_positions."
         )
-    class_tokens = class_embedding.expand(B, 1, d)  # one for each image
+    class_tokens = class_embedding.expand(B, 1, d)  # (d,) -> (B, 1, d), one for each image
     sequence = torch.cat([class_tokens, patch_embeddings], dim=1)  # (B, n+1, d)
     return sequence + position_embedding
 
@@ -191,9 +193,7 @@ def patch_grid(images: Tensor, patch_size: int) -> tuple[int, int]:
     Raises:
         ValueError: if `images` has not four axes, or H or W is not a multiple of P.
     """
-    if images.ndim != 4:
-        raise ValueError(f"images must be (B, C, H, W), but these have the shape {tuple(images.shape)}.")
-    H, W = images.shape[-2:]
+    H, W = batch_of_images(images).shape[-2:]
     if H == 0 or W == 0 or H % patch_size or W % patch_size:
         raise ValueError(
             f"the images are {H} x {W} pixels, which patches of {patch_size} x {patch_size} do not tile: "
@@ -242,12 +242,7 @@ class Embeddings(nn.Module):
         return kernel_as_projection(self.projection.weight)
 
     def forward(self, images: Tensor) -> Tensor:
-        grid = patch_grid(images, self.patch_size)
-        if images.shape[1] != self.projection.in_channels:
-            raise ValueError(
-                f"the images have {images.shape[1]} channels, but this model was made for "
-                f"{self.projection.in_channels}."
-            )
+        grid = patch_grid(checked_channels(images, self.projection.in_channels), self.patch_size)
         # As taught: on a processor, the gradient of a matrix product costs far less than that of the convolution.
         patch_embeddings = embed_patches(images, self.E, self.patch_size) + self.projection.bias  # (B, n, d)
         positions = interpolate_positions(self.position_embedding, self.grid, grid)

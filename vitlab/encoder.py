@@ -48,6 +48,8 @@ def encoder(Z: Tensor, blocks: list[dict[str, Tensor]], gamma: Tensor, beta: Ten
 
         z_l = Block_l(z_{l-1}),  l = 1 ... L,    z_out = LN(z_L)
 
+    Where the lecture reads its classes from z_L, that is z_out, as in `vit`.
+
     Args:
         Z: (B, n, d), the sequence z_0.
         blocks: the parameters of each block, as `encoder_block` takes them.
@@ -113,7 +115,7 @@ class EncoderBlock(nn.Module):
     Source: lecture, "Transformer Encoder Block" and, for SegFormer, "Modified Transformer Block Structure".
     """
 
-    def __init__(self, d: int, attention: nn.Module, ffn: nn.Module, *, drop_path: float = 0.0, eps: float = 1e-6):
+    def __init__(self, d: int, attention: nn.Module, ffn: nn.Module, *, drop_path: float = 0.0, eps: float = EPS):
         super().__init__()
         self.norm_1 = LayerNorm(d, eps=eps)
         self.attention = attention
@@ -134,15 +136,15 @@ class EncoderBlock(nn.Module):
         return {
             "gamma_1": self.norm_1.gamma,
             "beta_1": self.norm_1.beta,
-            "W_Q": attention.query.weight.T,
-            "W_K": attention.key.weight.T,
-            "W_V": attention.value.weight.T,
-            "W_O": attention.output.weight.T,
+            "W_Q": attention.query.weight.T,  # (d, d)
+            "W_K": attention.key.weight.T,  # (d, d)
+            "W_V": attention.value.weight.T,  # (d, d)
+            "W_O": attention.output.weight.T,  # (d, d)
             "gamma_2": self.norm_2.gamma,
             "beta_2": self.norm_2.beta,
-            "W_1": ffn.expand.weight.T,
+            "W_1": ffn.expand.weight.T,  # (d, d_ff)
             "b_1": ffn.expand.bias,
-            "W_2": ffn.compress.weight.T,
+            "W_2": ffn.compress.weight.T,  # (d_ff, d)
             "b_2": ffn.compress.bias,
         }
 
@@ -212,7 +214,7 @@ class Encoder(nn.Module):
     Source: lecture, "Transformer Encoder Block".
     """
 
-    def __init__(self, depth: int, d: int, num_heads: int, d_ff: int, *, drop_path: float = 0.0, eps: float = 1e-6):
+    def __init__(self, depth: int, d: int, num_heads: int, d_ff: int, *, drop_path: float = 0.0, eps: float = EPS):
         super().__init__()
         self.blocks = nn.ModuleList(
             EncoderBlock(d, MultiHeadSelfAttention(d, num_heads), FeedForward(d, d_ff), drop_path=rate, eps=eps)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from vitlab.encoder import EncoderBlock, drop_path_rates, initialize, run_blocks
 from vitlab.layer_norm import LayerNorm
 from vitlab.mix_ffn import MixFeedForward
-from vitlab.overlap_embeddings import OverlapEmbeddings
+from vitlab.overlap_embeddings import EPS, OverlapEmbeddings
 from vitlab.pretrained.model import PublishedModel, checked
 from vitlab.sra import SpatialReductionAttention
 from vitlab.steps import UNSEEN, Steps
-from vitlab.validation import Counts, Outputs, Rate, Size, Sizes
+from vitlab.validation import Counts, Outputs, Rate, Size, Sizes, batch_of_images
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ class Stage(nn.Module):
         self.embeddings = OverlapEmbeddings(channels, d, kernel_size=kernel_size, stride=stride)
         self.blocks = nn.ModuleList(
             EncoderBlock(
-                d, SpatialReductionAttention(d, num_heads, sr_ratio), MixFeedForward(d, 4 * d), drop_path=rate, eps=1e-5
+                d, SpatialReductionAttention(d, num_heads, sr_ratio), MixFeedForward(d, 4 * d), drop_path=rate, eps=EPS
             )
             for rate in drop_path
         )
-        self.norm = LayerNorm(d, eps=1e-5)
+        self.norm = LayerNorm(d, eps=EPS)
 
     def forward(self, x: Tensor, gradient_checkpointing: bool = False, steps: Steps = UNSEEN) -> Tensor:
         """(B, C, H, W) -> (B, d, ⌈H/s⌉, ⌈W/s⌉). Steps: z_0, block_1, block_2, ..., those of each block."""
@@ -121,8 +121,8 @@ class MiT(PublishedModel):
     Any H and W from 29 up, in the published sizes.
 
     Raises:
-        ValueError: if the tuples of the config differ in length, a d is not a multiple of its number of heads, or an
-            image has another number of channels or is too small.
+        ValueError: if the tuples of the config differ in length, a d is not a multiple of its number of heads, a k is
+            even, or an image has another number of channels or is too small.
 
     Source: lecture, "SegFormer Encoder: Complete Architecture".
     """
@@ -167,9 +167,7 @@ class MiT(PublishedModel):
         # Every stage must leave at least R x R tokens for its attention: ⌈H / (s_1 ... s_i)⌉ >= R_i.
         shrunk = accumulate(self.config.strides, mul)  # s_1, s_1 s_2, ...
         smallest = max(s * (R - 1) + 1 for s, R in zip(shrunk, self.config.sr_ratios, strict=True))
-        if checked(self, images).ndim != 4:
-            raise ValueError(f"images must be (B, C, H, W), but these have the shape {tuple(images.shape)}.")
-        if min(images.shape[-2:]) < smallest:
+        if min(batch_of_images(checked(self, images)).shape[-2:]) < smallest:
             raise ValueError(
                 f"the images are {images.shape[-2]} x {images.shape[-1]} pixels, but height and width must be at least "
                 f"{smallest}: a smaller image leaves too few tokens for the reduced attention."

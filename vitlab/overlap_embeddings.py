@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitlab.layer_norm import LayerNorm
+from vitlab.validation import checked_channels
+
+EPS = 1e-5  # ε of every LN in SegFormer's published models
 
 
 def output_size(size: int, kernel_size: int, stride: int, padding: int) -> int:
@@ -91,31 +94,26 @@ class OverlapEmbeddings(nn.Module):
     Shapes: (B, C, H, W) -> (B, ⌈H/s⌉, ⌈W/s⌉, d).
 
     Raises:
-        ValueError: if an image has another number of channels.
+        ValueError: if k is even, or an image has another number of channels or no batch axis.
 
     Source: lecture, "Difference 4: Overlapping Patch Embedding".
     """
 
     def __init__(self, channels: int, d: int, *, kernel_size: int, stride: int):
         super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size is {kernel_size}, but it must be odd: an even one makes too many patches.")
         self.projection = nn.Conv2d(channels, d, kernel_size, stride, padding=kernel_size // 2)
-        self.norm = LayerNorm(d, eps=1e-5)
+        self.norm = LayerNorm(d, eps=EPS)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.projection(self._checked(images))  # (B, d, rows, columns)
+        features = self.projection(checked_channels(images, self.projection.in_channels))  # (B, d, rows, columns)
         return self.norm(features.permute(0, 2, 3, 1))  # (B, rows, columns, d)
 
     def as_taught(self, images: Tensor) -> Tensor:
         """The lecture's form of `forward`: (B, C, H, W) -> (B, rows, columns, d)."""
         convolution = self.projection
+        images = checked_channels(images, convolution.in_channels)
         E = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (d, C, k, k) -> (k²·C, d)
         k, s = convolution.kernel_size[0], convolution.stride[0]
-        return self.norm(embed_overlapping_patches(self._checked(images), E, convolution.bias, k, s))
-
-    def _checked(self, images: Tensor) -> Tensor:
-        if images.shape[1] != self.projection.in_channels:
-            raise ValueError(
-                f"the images have {images.shape[1]} channels, but this model was made for "
-                f"{self.projection.in_channels}."
-            )
-        return images
+        return self.norm(embed_overlapping_patches(images, E, convolution.bias, k, s))

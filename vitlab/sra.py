@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from vitlab.attention import MultiHeadSelfAttention, attention, concatenate_heads, split_heads
 from vitlab.layer_norm import LayerNorm, layer_norm
+from vitlab.overlap_embeddings import EPS
 from vitlab.steps import UNSEEN, Steps
-
-EPS = 1e-5  # ε of every LN in SegFormer's published models
 
 
 def spatial_reduction(X: Tensor, W_S: Tensor, b_S: Tensor, sr_ratio: int) -> Tensor:

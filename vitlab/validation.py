@@ -224,6 +224,28 @@ def checked_size(size: Any) -> tuple[int, int]:
     return tuple(size)
 
 
+def batch_of_images(images: Tensor) -> Tensor:
+    """Images, as they are.
+
+    Raises:
+        ValueError: if they have not four axes.
+    """
+    if images.ndim != 4:
+        raise ValueError(f"images must be (B, C, H, W), but these have the shape {tuple(images.shape)}.")
+    return images
+
+
+def checked_channels(images: Tensor, channels: int) -> Tensor:
+    """Images, as they are.
+
+    Raises:
+        ValueError: if they have not four axes, or another number of channels.
+    """
+    if batch_of_images(images).shape[1] != channels:
+        raise ValueError(f"the images have {images.shape[1]} channels, but this model was made for {channels}.")
+    return images
+
+
 def finite(scores: Tensor) -> Tensor:
     """The scores of classes, as they are: without this a class would be made of what is not a number.
 

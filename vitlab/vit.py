@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from vitlab import fast
 from vitlab.embeddings import Embeddings, assemble_sequence, embed_patches
-from vitlab.encoder import Encoder, encoder, initialize
+from vitlab.encoder import EPS, Encoder, encoder, initialize
 from vitlab.fast.class_token import class_token
 from vitlab.ffn import ffn_parameters
 from vitlab.pretrained.model import PublishedModel, checked
@@ -106,7 +106,7 @@ class ViTConfig:
     pool: Literal["class", "mean"] = "class"
     pooler: bool = False
     drop_path: Rate = 0.0
-    eps: Positive = 1e-6
+    eps: Positive = EPS
 
 
 _SIZES = {"Ti": (12, 192, 3), "S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "H": (32, 1280, 16)}
@@ -193,7 +193,13 @@ class ViT(PublishedModel):
         return z_L
 
     def parameters_as_taught(self) -> dict[str, Any]:
-        """Those of a model without a pooler as `vit` takes them, which knows no biases in the attention."""
+        """Those of a model with a head and no pooler as `vit` takes them, which knows no biases in the attention.
+
+        Raises:
+            ValueError: if the model has no head.
+        """
+        if self.head is None:
+            raise ValueError("this model has no head, but the lecture's ViT has one: set num_classes in its config.")
         return {
             "E": self.embeddings.E,
             "b": self.embeddings.projection.bias,
@@ -202,7 +208,7 @@ class ViT(PublishedModel):
             "blocks": [block.parameters_as_taught() for block in self.encoder.blocks],
             "gamma": self.encoder.norm.gamma,
             "beta": self.encoder.norm.beta,
-            "W_head": self.head.weight.T,
+            "W_head": self.head.weight.T,  # (d, N)
             "b_head": self.head.bias,
         }
 
@@ -226,11 +232,12 @@ def leave_out_patches(Z: Tensor, share: float) -> Tensor:
         share: of the n patches, that is left out.
 
     Returns:
-        (B, k+1, d), where k is n (1 - share), rounded, in a random order.
+        (B, k+1, d), where k is n (1 - share), rounded, but at least 1, in a random order.
 
     Source: Liu et al., "PatchDropout: Economizing Vision Transformers Using Patch Dropout", 2023.
     """
     B, n, d = Z.shape[0], Z.shape[1] - 1, Z.shape[2]
     order = torch.rand(B, n, device=Z.device).argsort(dim=1)
-    kept = F.pad(1 + order[:, : round(n * (1 - share))], (1, 0))  # (B, k+1), the class token's 0 first
-    return Z.gather(1, kept[:, :, None].expand(-1, -1, d))
+    k = max(1, round(n * (1 - share)))
+    kept = F.pad(1 + order[:, :k], (1, 0))  # (B, k+1), the class token's 0 first
+    return Z.gather(1, kept[:, :, None].expand(-1, -1, d))  # (B, k+1, 1) -> (B, k+1, d)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vitlab.decoder import AllMLPDecoder
+from vitlab.encoder import EPS
 from vitlab.fast.decoder import with_batch_norm
 from vitlab.mit import Stage
 from vitlab.segformer import SegFormer
@@ -26,7 +27,7 @@ def letters_of_vit(model: ViT) -> Letters:
         ValueError: if the model computes what the lecture's does not.
     """
     config = model.config
-    if config.pooler or config.pool != "class" or not config.num_classes or config.eps != 1e-6:
+    if config.pooler or config.pool != "class" or not config.num_classes or config.eps != EPS:
         raise ValueError("the lecture's ViT has ε = 1e-6 and one linear layer on the class token; this one differs.")
     for block in model.encoder.blocks:
         _refuse_biases(block.attention)
