@@ -33,6 +33,8 @@ def project_and_upsample(F: Tensor, L: Tensor, b: Tensor, size: tuple[int, int])
 
         F̃ = F L + b,    F̂ = up(F̃)
 
+    The lecture writes L F + b, with the C_i numbers of a position as a column; here they are a row.
+
     Args:
         F: (B, C_i, h, w).
         L: (C_i, C).
@@ -107,9 +109,9 @@ def fused_decoder(features: list[Tensor], p: dict[str, Tensor]) -> Tensor:
 class AllMLPDecoder(nn.Module):
     """The All-MLP head with learnable weights: `forward` as used, `as_taught` as in the lecture, same parameters.
 
-        F̃_i = L_i F_i + b_i                          project to C channels
+        F̃_i = F_i L_i + b_i                          project to C channels
         F̂_i = up(F̃_i)                                upsample to H/4 x W/4
-        F = W Concat(F̂_1, ..., F̂_4)                  concatenate and fuse
+        F = Concat(F̂_1, ..., F̂_4) W                  concatenate and fuse
         logits = classify(dropout(ReLU(BN(F))))
 
     Args:
@@ -142,7 +144,8 @@ class AllMLPDecoder(nn.Module):
         size = features[0].shape[-2:]
         upsampled = []
         for i, (F_i, L_i) in enumerate(zip(features, self.project, strict=True), start=1):
-            F_hat = steps[f"upsampled_{i}"] = project_and_upsample(F_i, L_i.weight.T, L_i.bias, size)
+            L = L_i.weight.T  # (d_i, C)
+            F_hat = steps[f"upsampled_{i}"] = project_and_upsample(F_i, L, L_i.bias, size)
             upsampled.append(F_hat)  # (B, C, H_1, W_1)
         concatenated = torch.cat(upsampled[::-1], dim=1)  # (B, 4C, H_1, W_1)
         fused = self.fuse(concatenated.permute(0, 2, 3, 1))  # (B, H_1, W_1, 4C) -> (B, H_1, W_1, C)

@@ -96,4 +96,5 @@ class FeedForward(nn.Module):
 
     def as_taught(self, Z: Tensor) -> Tensor:
         """The lecture's form of `forward`: (..., d) -> (..., d)."""
-        return ffn(Z, self.expand.weight.T, self.expand.bias, self.compress.weight.T, self.compress.bias)
+        W_1, W_2 = self.expand.weight.T, self.compress.weight.T  # (d, d_ff), (d_ff, d)
+        return ffn(Z, W_1, self.expand.bias, W_2, self.compress.bias)

@@ -48,6 +48,8 @@ def mix_ffn(X: Tensor, W_1: Tensor, b_1: Tensor, kernel: Tensor, bias: Tensor, W
 
         Mix-FFN(z) = GELU(DWConv_3x3(z W_1 + b_1)) W_2 + b_2
 
+    The lecture writes W_2 · GELU(DWConv_3x3(W_1 z + b_1)) + b_2, with z a column; here tokens are rows.
+
     Args:
         X: (B, H, W, d), the tokens on their grid.
         W_1: (d, d_ff).
@@ -71,7 +73,7 @@ def mix_ffn(X: Tensor, W_1: Tensor, b_1: Tensor, kernel: Tensor, bias: Tensor, W
 class MixFeedForward(nn.Module):
     """The Mix-FFN with learnable weights: `forward` as used, `as_taught` as in the lecture, on the same parameters.
 
-        Mix-FFN(z) = W_2 · GELU(DWConv_3x3(W_1 z + b_1)) + b_2
+        Mix-FFN(z) = GELU(DWConv_3x3(z W_1 + b_1)) W_2 + b_2
 
     Args:
         d: embedding dimension.
@@ -101,5 +103,5 @@ class MixFeedForward(nn.Module):
     def as_taught(self, Z: Tensor) -> Tensor:
         """The lecture's form of `forward`: (B, H, W, d) -> (B, H, W, d)."""
         kernel = self.depthwise.weight[:, 0].permute(1, 2, 0)  # (d_ff, 1, 3, 3) -> (3, 3, d_ff)
-        W_1, W_2 = self.expand.weight.T, self.compress.weight.T
+        W_1, W_2 = self.expand.weight.T, self.compress.weight.T  # (d, d_ff), (d_ff, d)
         return mix_ffn(Z, W_1, self.expand.bias, kernel, self.depthwise.bias, W_2, self.compress.bias)

@@ -6,7 +6,8 @@ parameters, and the function gives the same numbers and the same gradients:
     products         matrix products and convolutions by oneDNN, GELU in the same pass
     attention        the fused form, and the plain one where that is faster
     ffn              the FFN, and the Mix-FFN without its wide tensors in memory
-    class_token      the last encoder block for the one token that a classifier reads
+    class_token      the last encoder block for the one token that a classifier reads; `vitlab.vit` takes it from its
+                     own file, since it needs `vitlab.encoder`, whose parts need this room
     upsampling       bilinear upsampling as two small matrices; bands of rows that fit a processor's cache
     decoder          the All-MLP decoder, which fuses before it upsamples, and gives classes without logits
     argmax           the class of every pixel, without logits of full size

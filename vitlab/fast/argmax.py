@@ -51,7 +51,7 @@ def argmax_of_rows(rows: Callable[[int, int], Tensor], like: Tensor, size: tuple
             for left in range(0, W, COLUMNS):
                 right = min(left + COLUMNS, W)
                 first, last = rows_below(left, right, w, W)
-                U = U_W[left:right, first:last].T
+                U = U_W[left:right, first:last].T  # (columns below, columns)
                 for top, bottom in bands(end - start, x.shape[2] * (right - left), like=x):
                     low, high = (row - skipped for row in rows_below(start + top, start + bottom, h, H))
                     for image in range(len(x)):

@@ -80,7 +80,7 @@ def _fuse(decoder: nn.Module, features: list[Tensor], W: Tensor, b: Tensor) -> T
     U = torch.cat([upsampling_matrix(x.shape[1], H_1, x) for x in widened], dim=1)  # (H_1, H_2 + H_3 + H_4)
     fused = linear(features[0].movedim(1, -1), first).flatten(2)  # (B, H_1, W_1, C) -> (B, H_1, W_1·C)
     together = torch.cat(widened, dim=1).flatten(2)  # (B, H_2 + H_3 + H_4, W_1·C)
-    fused = fused.baddbmm_(U.expand(B, *U.shape), together)
+    fused = fused.baddbmm_(U.expand(B, *U.shape), together)  # (B, H_1, W_1·C)
     return fused.unflatten(2, (W_1, -1)).movedim(-1, 1)  # (B, H_1, W_1, C) -> (B, C, H_1, W_1)
 
 

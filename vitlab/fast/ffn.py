@@ -18,7 +18,7 @@ MUCH_IN_USE, STRIP = 2**24, 8
 def feed_forward(ffn: nn.Module, Z: Tensor) -> Tensor:
     """`vitlab.ffn.FeedForward`: GELU in the pass that computes what it activates. (..., d) -> (..., d)."""
     if not isinstance(ffn.expand.weight, Tensor):  # quantized
-        return ffn.compress(F.gelu(ffn.expand(Z)))
+        return ffn.compress(F.gelu(ffn.expand(Z)))  # (..., d) -> (..., d_ff) -> (..., d)
     return ffn.compress(linear_gelu(Z, ffn.expand.weight, ffn.expand.bias))
 
 

@@ -131,9 +131,9 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         dx = dW = db = None
         if ctx.needs_input_grad[0]:
-            dx = dy @ weight if MKL_IS_AT_ITS_BEST else linear(dy, weight.T)
+            dx = dy @ weight if MKL_IS_AT_ITS_BEST else linear(dy, weight.T)  # (tokens, out) -> (tokens, in)
         if ctx.needs_input_grad[1]:
-            dW = dy.T @ x  # oneDNN would copy dyᵀ first, and win nothing
+            dW = dy.T @ x  # (out, tokens) @ (tokens, in); oneDNN would copy dyᵀ first, and win nothing
         if ctx.needs_input_grad[2]:
             db = dy.sum(dim=0)
         return dx, dW, db

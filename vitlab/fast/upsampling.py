@@ -23,7 +23,7 @@ def upsampling_matrix(n: int, new_n: int, like: Tensor) -> Tensor:
         (new_n, n).
     """
     identity = torch.eye(n, dtype=like.dtype, device=like.device)
-    return F.interpolate(identity[None], size=new_n, mode="linear", align_corners=False)[0].T
+    return F.interpolate(identity[None], size=new_n, mode="linear", align_corners=False)[0].T  # (new_n, n)
 
 
 def bands(height: int, numbers_in_a_row: int, like: Tensor, together: int = 1) -> Iterator[tuple[int, int]]:

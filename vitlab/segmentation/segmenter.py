@@ -35,13 +35,13 @@ def mask_scores(patches: Tensor, classes: Tensor) -> Tensor:
 class SegmenterHead(Head):
     """One learned token a class goes through two blocks with the patches; a mask is how similar they are then.
 
-        [p_1; ...; p_n; c_1; ...; c_N] = LN(Encoder([z_L W + b; class embeddings]))
+        [p_1; ...; p_n; c_1; ...; c_N] = Encoder([z_L W + b; class embeddings])
         p̂_i = p_i W_P / ‖p_i W_P‖,    ĉ_k = c_k W_C / ‖c_k W_C‖
         logits_i = LN(p̂_i · ĉ_1, ..., p̂_i · ĉ_N)
 
-    The first LN is over the d features of a token, the last one over the N classes of a patch. Cosines lie between -1
-    and 1, so that by softmax no class could be more than e² times as probable as another; this LN spreads them out.
-    Of two numbers LN keeps only which one is larger, and that has no gradient: the head needs three classes.
+    The encoder ends with an LN over the d features of a token; this one is over the N classes of a patch. Cosines lie
+    between -1 and 1, so that by softmax no class could be more than e² times as probable as another; it spreads them
+    out. Of two numbers LN keeps only which one is larger, and that has no gradient: the head needs three classes.
 
     Args:
         d: embedding dimension of the ViT.
