@@ -28,10 +28,11 @@ from transformers import (
 from vitlab import SegFormer, ViT
 from vitlab.mit import CONFIGS as MIT_CONFIGS
 from vitlab.mit import MiT, MiTConfig
-from vitlab.pretrained import CheckpointError, load_pretrained, save_pretrained
+from vitlab.pretrained import CheckpointError, from_pretrained, load_pretrained, save_pretrained
 from vitlab.pretrained.hub import CONVERTER, WEIGHTS
 from vitlab.segformer import CONFIGS as SEGFORMER_CONFIGS
 from vitlab.segformer import SegFormerConfig
+from vitlab.segmentation.unet import UNet
 from vitlab.vit import ViTConfig
 
 transformers.logging.disable_progress_bar()
@@ -204,6 +205,26 @@ def test_a_pooler_that_the_published_classifier_does_not_use_is_left_out(tmp_pat
     save_file(tensors, tmp_path / "model.safetensors")
     (images,) = images_of((16, 16))
     assert torch.equal(ViT.from_pretrained(tmp_path)(images), ours(images))
+
+
+def test_a_new_head_stands_behind_no_pooler_because_that_could_not_be_saved(tmp_path):
+    ours = perturb(ViT(replace(TINY_VIT, num_classes=0, pooler=True)))
+    ours.save_pretrained(tmp_path)
+    assert ViT.from_pretrained(tmp_path, num_classes=0).pooler is not None
+    tuned = ViT.from_pretrained(tmp_path, num_classes=3)
+    assert tuned.pooler is None and not tuned.config.pooler
+    tuned.save_pretrained(tmp_path / "tuned")
+    (images,) = images_of((16, 16))
+    assert torch.equal(tuned.tokens(images), ours.tokens(images))
+    assert torch.equal(ViT.from_pretrained(tmp_path / "tuned")(images), tuned(images))
+
+
+@pytest.mark.parametrize("kind", [UNet, type("Variant", (ViT,), {})])
+def test_kinds_without_a_published_form_are_named(kind, tmp_path):
+    ViT(TINY_VIT).save_pretrained(tmp_path)
+    sentence = f"a {kind.__name__} has no published form, only ViT, MiT, SegFormer have one"
+    with pytest.raises(CheckpointError, match=sentence):
+        from_pretrained(kind, tmp_path)
 
 
 def lack(tensors):

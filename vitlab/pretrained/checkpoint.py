@@ -37,14 +37,15 @@ def from_pretrained(kind: type, id_or_folder: str | Path, *, num_classes: int | 
             repository on the Hugging Face hub, "google/vit-base-patch16-224". A download is kept in huggingface_hub's
             cache and shows its progress bar; with HF_HUB_OFFLINE=1 only the cache is asked.
         num_classes: where given, the head is not the checkpoint's but a new one with random weights for so many
-            classes, to be fine-tuned; 0 for none.
+            classes, to be fine-tuned, and without a pooler, which no published classifier has; 0 for none.
 
     Raises:
-        CheckpointError: if the checkpoint cannot be reached, is not one of this kind of model, or contradicts itself.
+        CheckpointError: if the checkpoint cannot be reached, is not one of this kind of model, or contradicts itself;
+            or if this kind has no published form.
         ValueError: if there is no model with so many classes.
     """
+    form, where = _form(kind), f"{id_or_folder}/{CONFIG_FILE}"
     settings, tensors = read_checkpoint(id_or_folder)
-    form, where = FORMS[kind.__name__], f"{id_or_folder}/{CONFIG_FILE}"
     architecture, classes = read_labels(settings, where)
     if architecture not in form.architectures:
         raise CheckpointError(
@@ -60,7 +61,11 @@ def from_pretrained(kind: type, id_or_folder: str | Path, *, num_classes: int | 
             weights = _fitting(kind(config), tensors, str(id_or_folder), with_head=with_head)
     except ValueError as error:
         raise CheckpointError(f"{where}: {error}") from error
-    model = kind(config if with_head else replace(config, num_classes=num_classes))
+    if not with_head:
+        config = replace(config, num_classes=num_classes)
+        if num_classes and getattr(config, "pooler", False):  # a head behind a pooler could not be saved
+            config = replace(config, pooler=False)
+    model = kind(config)
     model.load_state_dict(weights, strict=with_head)
     return model.eval()
 
@@ -96,7 +101,7 @@ def save_pretrained(model: nn.Module, folder: str | Path, *, classes: Sequence[s
             or if what was written could not be read: a model that is not that of its config, weights that are not
             finite, names that are not those of its outputs.
     """
-    form, state = _form(model), model.state_dict()
+    form, state = _form(type(model)), model.state_dict()
     settings = form.write_config(asdict(model.config))
     if classes is not None:
         settings |= labels([classes] if isinstance(classes, str) else classes)  # one name, and not its letters
@@ -137,15 +142,15 @@ def read_settings(id_or_folder: str | Path, name: str) -> dict:
     return read_table(locate(id_or_folder, name), CheckpointError)
 
 
-def _form(model: nn.Module) -> Form:
-    if type(model).__name__ not in FORMS:
-        raise CheckpointError(f"a {type(model).__name__} has no published form, only {', '.join(FORMS)} have one.")
-    return FORMS[type(model).__name__]
+def _form(kind: type) -> Form:
+    if kind.__name__ not in FORMS:
+        raise CheckpointError(f"a {kind.__name__} has no published form, only {', '.join(FORMS)} have one.")
+    return FORMS[kind.__name__]
 
 
 def _fitting(model: nn.Module, tensors: dict[str, Tensor], source: str, *, with_head: bool) -> dict[str, Tensor]:
     """The model's tensors, by its own names, out of those of a file, after all of them have been found to fit."""
-    form, state = _form(model), model.state_dict()
+    form, state = _form(type(model)), model.state_dict()
     prefix = form.prefix  # a file has it or not, depending on whether the model had a head
     given = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     if len(given) < len(tensors):
