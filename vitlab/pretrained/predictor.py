@@ -52,8 +52,13 @@ class Predictor:
 
     @property
     def normalization(self) -> Normalization:
-        """Of images in 0 ... 1, for who has tensors and no pictures."""
-        return Normalization(torch.tensor(self.preparation.image_mean), torch.tensor(self.preparation.image_std))
+        """Of images in 0 ... 1, for who has tensors and no pictures: it makes of them what `prepare` makes."""
+        told = self.preparation
+        mean, deviation = torch.zeros(self.channels), torch.ones(self.channels)
+        if told.do_normalize:
+            mean, deviation = torch.tensor(told.image_mean), torch.tensor(told.image_std)
+        white = 255 * told.rescale_factor if told.do_rescale else 255  # what 1 is before it is normalized
+        return Normalization(mean / white, deviation / white)
 
     @property
     def palette(self) -> Tensor:
