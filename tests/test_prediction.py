@@ -92,6 +92,24 @@ def test_pictures_are_prepared_as_transformers_does(entries, vit, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "entries",
+    [
+        {},
+        {"do_normalize": False, "image_mean": None, "image_std": None},
+        {"do_rescale": False},
+        {"do_rescale": False, "do_normalize": False},
+        {"rescale_factor": 1 / 127.5},
+    ],
+    ids=str,
+)
+def test_tensors_are_normalized_as_pictures_are(entries, vit, tmp_path):
+    change(vit / PREPROCESSOR_FILE, **entries)
+    predictor, picture = read_predictor(vit), read_picture(photo(tmp_path / "p.png", 32, 32))
+    images = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255
+    torch.testing.assert_close(predictor.normalization(images), predictor.prepare([picture]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
     "entries, sentence",
     [
         ({"do_pad": True}, "has an entry 'do_pad' that nobody reads"),
@@ -280,7 +298,9 @@ def test_classes_are_matched_by_name(segformer, monkeypatch):
     save_predictor(segformer, tensors, shuffled, SHAPES.normalization())
     assert evaluate_checkpoint(str(segformer), "shapes") == straight
     change(segformer / "config.json", id2label={str(i): f"class {i}" for i in range(6)})
-    with pytest.raises(TrainingError, match=r"6 classes, class 0, class 1, .* the names have to be the same"):
+    ours, theirs = r"6 classes \(class 0, .*, class 4, \.\.\.\)", r"6 classes \(background, .*, \.\.\.\)"
+    sentence = f"segformer has {ours}, but shapes has {theirs}: the names have to be the same"
+    with pytest.raises(TrainingError, match=sentence):
         evaluate_checkpoint(str(segformer), "shapes")
 
 

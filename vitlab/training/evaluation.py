@@ -83,8 +83,8 @@ def evaluate_predictor(predictor: Predictor, dataset: Dataset, id_or_folder: str
     outputs, classes = list(map(nfc, predictor.classes)), list(map(nfc, dataset.classes))
     if sorted(outputs) != sorted(classes):
         raise TrainingError(
-            f"{id_or_folder} tells {_listed(outputs)} apart, but {name} has the classes {_listed(classes)}: the names "
-            "have to be the same, in any order; id2label in config.json gives the model's."
+            f"{id_or_folder} has {_listed(outputs)}, but {name} has {_listed(classes)}: the names have to be the same, "
+            "in any order; id2label in config.json gives the model's."
         )
     predictor.model.to("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -101,7 +101,7 @@ def evaluate_predictor(predictor: Predictor, dataset: Dataset, id_or_folder: str
 
 
 def _listed(names: list[str]) -> str:
-    return f"{len(names)} classes, {', '.join(names[:5])}{', ...' if len(names) > 5 else ''},"
+    return f"{len(names)} classes ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
 
 
 def scores(matrix: ConfusionMatrix, dataset: Dataset) -> dict[str, Any]:
