@@ -403,6 +403,7 @@ def test_onnx_gives_the_same_scores(tmp_path):
         (lambda: tiny_model("linear")(torch.randn(1, 3, 33, 48)), "33 x 48 pixels, .* multiples of 8"),
         (lambda: tiny_model("linear")(torch.randn(1, 4, 32, 48)), "have 4 channels, but this model was made for 3"),
         (lambda: tiny_model("linear")(torch.randn(3, 32, 48)), r"must be \(B, C, H, W\)"),
+        (lambda: tiny_model("linear")(torch.zeros(1, 3, 32, 48).byte()), "must be a tensor of floats, normalized"),
         (lambda: SegmenterHead(D, 2), "num_classes is 2, but this head must have at least 3"),
         (lambda: SegmenterHead(D, N, num_heads=5), "d = 12 is not a multiple of num_heads = 5"),
         (lambda: tiny_model("upernet").train()(torch.randn(1, 3, 32, 48)), "train with at least 2 images in a batch"),
@@ -487,6 +488,14 @@ def test_batches_added_up_are_all_pixels_together_and_not_the_mean_of_the_batche
 def test_what_is_predicted_at_ignored_pixels_does_not_matter():
     matrix = measured([0, 1, 99], [0, 1, 255])
     assert matrix.mean_iou() == matrix.class_accuracy() == matrix.pixel_accuracy() == 1
+
+
+@pytest.mark.parametrize("num_classes, ignore_index", [(200, -100), (300, -100), (300, 412)])
+def test_bytes_are_no_other_numbers(num_classes, ignore_index):
+    labels = torch.tensor([[[0, 44, 156, 199]]], dtype=torch.uint8)  # as bytes, -100 and 412 would be 156, 300 be 44
+    matrix = ConfusionMatrix(num_classes, ignore_index=ignore_index)
+    matrix.update(labels, labels)
+    assert matrix.counts.diagonal().nonzero().flatten().tolist() == [0, 44, 156, 199]
 
 
 def test_without_pixels_there_is_no_measure():

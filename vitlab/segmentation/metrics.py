@@ -110,10 +110,12 @@ class ConfusionMatrix:
                 f"predictions are {tuple(predictions.shape)} and labels {tuple(labels.shape)}, but every label needs "
                 f"one prediction: logits become predictions by argmax(dim=1)."
             )
-        counted = labels != self.ignore_index
-        for name, classes in (("labels", labels[counted]), ("predictions", predictions[counted])):
+        for name, classes in (("labels", labels), ("predictions", predictions)):
             if classes.is_floating_point():
                 raise ValueError(f"the {name} are {classes.dtype}, but classes are integers.")
+        labels, predictions = labels.long(), predictions.long()  # beside a byte, -100 would be taken for 156
+        counted = labels != self.ignore_index
+        for name, classes in (("labels", labels[counted]), ("predictions", predictions[counted])):
             wrong = classes[(classes < 0) | (classes >= self.num_classes)]
             if wrong.numel():
                 raise ValueError(

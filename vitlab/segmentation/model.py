@@ -11,6 +11,7 @@ from vitlab.decoder import upsampled_cross_entropy
 from vitlab.embeddings import patch_grid
 from vitlab.encoder import run_blocks
 from vitlab.fast import upsampled_argmax
+from vitlab.pretrained.model import checked
 from vitlab.segmentation.head import Head
 from vitlab.vit import ViT
 
@@ -34,8 +35,8 @@ class SegmentationViT(nn.Module):
     multiples of P: E_pos is interpolated.
 
     Raises:
-        ValueError: if the head was made for another d, an image size is not a multiple of P, or an image has another
-            number of channels.
+        ValueError: if the head was made for another d, an image size is not a multiple of P, an image has another
+            number of channels, or images are no tensor of the model's own kind of numbers.
 
     Source: lecture, "ViT for Semantic Segmentation".
     """
@@ -63,7 +64,7 @@ class SegmentationViT(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The maps that the head reads: (B, C, H, W) -> (B, d, H/P, W/P) each, the last block's last."""
-        z_0 = self.embeddings(images)  # (B, n+1, d)
+        z_0 = self.embeddings(checked(self, images))  # (B, n+1, d)
         outputs = run_blocks(self.blocks, z_0, self.gradient_checkpointing and self.training)
         outputs[-1] = self.norm(outputs[-1])
         grid = patch_grid(images, self.embeddings.patch_size)
