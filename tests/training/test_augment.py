@@ -271,6 +271,12 @@ def test_randaugment_makes_as_many_images_brighter_as_darker():
     assert 160 < brighter.sum() < 240
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 9), (9, 1)])
+def test_an_image_that_is_all_border_is_as_sharp_as_before(size):
+    levels = torch.randint(0, 256, (2, 3, *size)).float()
+    assert torch.equal(colours.sharpness(levels, torch.full((2, 1, 1, 1), 1.9)), levels)
+
+
 def test_the_photometry_of_masks_changes_brightness_contrast_and_colour_by_a_factor_of_a_half_to_one_and_a_half():
     images, augmentation = make_images(2), MaskAugmentation(photometric=True)
     draws = augmentation.draw(2, seed=0, step=0) | {"factors": torch.tensor([[0.0, 0.5, 1.0], [0.8, 0.1, 0.5]])}

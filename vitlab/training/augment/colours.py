@@ -25,8 +25,8 @@ def brightness(levels: Tensor, factor: Tensor) -> Tensor:
 
 def contrast(levels: Tensor, factor: Tensor) -> Tensor:
     """Towards the grey of the whole image, or away from it."""
-    brightness = grey(levels)
-    mean = brightness.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64) / brightness[0].numel()
+    in_grey = grey(levels)
+    mean = in_grey.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64) / in_grey[0].numel()
     return blend(mean.round().expand_as(levels), levels, factor)
 
 
@@ -37,6 +37,8 @@ def colour(levels: Tensor, factor: Tensor) -> Tensor:
 
 def sharpness(levels: Tensor, factor: Tensor) -> Tensor:
     """Towards a blurred image, or away from it. A blurred pixel is the mean of 3 x 3, where it counts five times."""
+    if min(levels.shape[2:]) < 3:  # all border
+        return levels
     blurred = levels.clone()
     inner = blurred[..., 1:-1, 1:-1]  # the border stays as it is
     inner.copy_(((9 * F.avg_pool2d(levels, 3, stride=1) + 4 * inner) / 13).round())
