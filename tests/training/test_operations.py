@@ -34,7 +34,8 @@ def test_a_segmentation_costs_what_its_crop_costs():
         flop_of_an_image(build_model(recipe, shapes), recipe, shapes)
         for recipe in (
             Recipe("shapes", {}, numbers, steps=1, batch_size=2, lr=1.0, augmentation=augmentation)
-            for augmentation in ({}, {"crop": (32, 32)})
+            for augmentation in ({}, {"crop": None}, {"crop": (32, 32)})
         )
     ]
-    assert 4 < flop[0] / flop[1] < 8  # four times the pixels, and attention grows with their square
+    assert flop[0] == flop[1]
+    assert 4 < flop[0] / flop[2] < 8  # four times the pixels, and attention grows with their square

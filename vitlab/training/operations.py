@@ -27,5 +27,5 @@ def flop_of_an_image(model: nn.Module, recipe: Recipe, dataset: Dataset) -> int:
     if recipe.patch_dropout:
         model.train().patch_dropout = recipe.patch_dropout / 2
     image = dataset.train.images[0]
-    size = recipe.augmentation.get("crop", image.shape[1:])
+    size = recipe.augmentation.get("crop") or image.shape[1:]
     return 3 * flop_of_forward(model, torch.empty(1, image.shape[0], *size, device="meta"))

@@ -205,13 +205,17 @@ def model_config(recipe: Recipe, with_masks: bool, num_classes: int) -> tuple[Be
             f"{' or '.join(right)}."
         )
     if beginning.encoder_weights and beginning.kind != "SegFormer":
-        raise TrainingError(f"{where}: encoder_weights are for a SegFormer; a {beginning.kind} takes pretrained.")
+        raise TrainingError(f"{where}: encoder_weights are for a SegFormer, not for a {beginning.kind}.")
     for name, usual in (("first_weights", "random"), ("patch_dropout", 0)):
         if getattr(recipe, name) != usual and kind is not ViT:
             raise TrainingError(f"{where}: {name} = {getattr(recipe, name)!r} is for a ViT.")
     if "num_classes" in numbers:
         raise TrainingError(f"{where}: the data decide num_classes: leave it out.")
     if beginning.pretrained:
+        if beginning.kind not in FORMS:
+            raise TrainingError(f"{where}: pretrained weights are for {', '.join(FORMS)}; a {beginning.kind} has none.")
+        if beginning.encoder_weights:
+            raise TrainingError(f"{where}: the pretrained weights are the encoder's, too: leave encoder_weights out.")
         if recipe.first_weights != "random":
             raise TrainingError(f"{where}: the pretrained weights are the first ones: leave first_weights out.")
         if numbers or beginning.size:
