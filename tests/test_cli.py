@@ -30,6 +30,10 @@ def recursive() -> None:
     json.loads("[" * 100_000)
 
 
+def full() -> None:
+    raise RuntimeError("CUDA error: out of memory")
+
+
 def bomb() -> None:
     raise Image.DecompressionBombError("too many pixels")
 
@@ -52,6 +56,7 @@ def unidentified() -> None:
         (denied(errno.EROFS), "Read-only file system. Please choose another place, then give the same command again."),
         (lambda: os.write(os.open("/dev/full", os.O_WRONLY), b"x"), "No space left on device. Please make room, then"),
         (lambda: [0] * 10**15, "the memory of this machine is too small for that"),
+        (full, "the memory of this machine is too small for that"),
         (recursive, "a file cannot be read, because it is damaged or of another kind: maximum recursion"),
         (lambda: json.loads("{"), "a file cannot be read, because it is damaged or of another kind: Expecting"),
         (bomb, "damaged or of another kind: too many pixels"),
@@ -126,9 +131,10 @@ def test_a_rank_left_over_by_another_program_hides_no_result(monkeypatch, tmp_pa
     assert done.output.startswith("test accuracy 50.00% after 1 s; written to ")
 
 
-def test_help_waits_for_no_torch():
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]], ids=" ".join)
+def test_help_waits_for_no_torch(arguments):
     program = (
-        "import sys; from vitlab.__main__ import main; sys.argv[1:] = ['--help']\n"
+        f"import sys; from vitlab.__main__ import main; sys.argv[1:] = {arguments}\n"
         "try: main()\nexcept SystemExit: print('torch' in sys.modules, 'numpy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -10,6 +10,9 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from vitlab.bench import RESULTS
+from vitlab.machine import is_out_of_memory
+
 CHECKPOINT = "A folder that `vitlab train` wrote; a model of this package, as segformer-shapes; or a name on the hub."
 
 # Heavy modules are imported inside the commands: torch alone takes seconds, and --help should not wait for it.
@@ -58,7 +61,7 @@ def in_a_sentence(error: Exception) -> str | None:
     room = type(error).__module__.partition(".")[0]
     if room == "vitlab" or isinstance(error, FloatingPointError):
         return str(error)
-    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+    if is_out_of_memory(error):
         return "the memory of this machine is too small for that: smaller pictures, batches or models need less."
     if isinstance(error, OSError) and room != "PIL" and error.errno != errno.EPIPE:  # typer takes care of broken pipes
         if not error.strerror:
@@ -81,8 +84,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # its paragraphs flow, and [brackets] stay as they are
 )
-
-RESULTS = Path("book/results")
 
 
 @app.callback()

@@ -1,4 +1,7 @@
-"""What machine this is, asked here and only once; and where a result comes from, for whoever reads it later."""
+"""What machine this is, asked here and only once; and where a result comes from, for whoever reads it later.
+
+torch is imported where it is used: `vitlab --help` does without.
+"""
 
 import os
 import platform
@@ -7,8 +10,6 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import torch
 
 
 @cache
@@ -31,8 +32,10 @@ def is_intel() -> bool:
     return "Intel" in (_cpuinfo().get("vendor_id") or platform.processor())
 
 
-def provenance(device: torch.device | str = "cpu") -> dict[str, Any]:
-    """The device that computed a result, the versions, the commit of this package and the date."""
+def provenance(device: Any = "cpu") -> dict[str, Any]:
+    """The device of PyTorch that computed a result, the versions, the commit of this package and the date."""
+    import torch
+
     repository = Path(__file__).parent
     git = ["git", "-C", str(repository), "describe", "--always", "--dirty", "--exclude", "*"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
@@ -53,4 +56,4 @@ def memory() -> float:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether this is one of the ways in which Python and torch say that there is too little of it."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)

@@ -5,12 +5,15 @@ import math
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,8 +26,9 @@ from vitlab.cli import app, in_a_sentence
 from vitlab.data import IGNORE, load
 from vitlab.decoder import upsampled_cross_entropy
 from vitlab.training import Recipe, TrainingError, loop, read_recipe, recipe_names, train
+from vitlab.training.augment import ImageAugmentation
 from vitlab.training.batches import Batches
-from vitlab.training.checkpoint import FILE
+from vitlab.training.checkpoint import FILE, read_state
 from vitlab.training.evaluation import evaluate_checkpoint
 from vitlab.training.log import read_log
 from vitlab.training.loop import loss_of
@@ -32,6 +36,7 @@ from vitlab.training.model_card import card
 from vitlab.training.optimization import learning_rate_factor, parameter_groups, update_average
 from vitlab.training.recipe import as_content, augmentation_of, build_model
 from vitlab.training.run import same_run
+from vitlab.vit import ViT, ViTConfig
 
 # A ViT that is too small to be good and takes a second, with everything that draws random numbers.
 TINY = """
@@ -338,13 +343,69 @@ def test_what_does_not_fit_is_found_before_the_first_step(tmp_path, monkeypatch)
     expect(small_segmentation(batch_size=2), "the images have several sizes: give a crop")
 
 
-def test_too_little_memory_is_explained(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=str,
+)
+def test_too_little_memory_is_explained(error, tmp_path, monkeypatch):
     def call(self, step):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        raise error
 
     monkeypatch.setattr(Batches, "__call__", call)
     with pytest.raises(TrainingError, match="too small for 64 images at a time: try --batch-size 32"):
         train(tiny(tmp_path), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "batch_size, processes, sentence",
+    [
+        (2, 1, "2 images at a time: smaller images or a smaller model"),
+        (6, 1, "6 images at a time: try --batch-size 2,"),
+        (12, 2, "6 images at a time: try --batch-size 4,"),
+        (20, 1, "20 images at a time: try --batch-size 10,"),
+    ],
+)
+def test_the_advised_batch_can_be_split(batch_size, processes, sentence):
+    recipe = Recipe("r", {}, {}, steps=10, batch_size=batch_size, lr=1.0)
+    with pytest.raises(TrainingError, match=sentence), loop.explained(recipe, torch.device("cpu"), processes):
+        raise MemoryError
+    if advised := re.search(r"--batch-size (\d+)", sentence):
+        Batches(replace(recipe, batch_size=int(advised[1])), load("digits"), ImageAugmentation(), 0, processes)
+
+
+def test_a_run_goes_on_where_gradients_are_scaled_and_where_not_whatever_it_began_with(tmp_path, monkeypatch):
+    recipe, saved = tiny(tmp_path, steps=10), loop.save_state
+
+    def killed(*arguments):
+        saved(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_state", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "run")
+    model = build_model(recipe, load("digits"))
+    optimizer = torch.optim.AdamW(parameter_groups(model, recipe))
+    state, _ = read_state(tmp_path / "run")
+
+    def go_on(scaler: torch.amp.GradScaler | None) -> None:
+        one = SimpleNamespace(scaler=scaler)
+        loop.resume(recipe, tmp_path / "run", state["data"], model, deepcopy(model), optimizer, one)
+
+    def scaler(scale: float) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler("cpu", init_scale=scale)
+
+    go_on(None)
+    go_on(begun := scaler(8.0))
+    assert begun.state_dict()["scale"] == 8
+    saved(tmp_path / "run", model, deepcopy(model), optimizer, state | {"scaler": scaler(2.0).state_dict()})
+    go_on(None)
+    go_on(begun)
+    assert begun.state_dict()["scale"] == 2
 
 
 def test_a_full_disk_is_explained_and_keeps_the_checkpoint(tmp_path, monkeypatch):
@@ -509,6 +570,18 @@ def test_without_arguments_the_digits_are_trained(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "train", instead)
     assert CliRunner().invoke(app, ["train"]).exit_code == 0
     assert trained == [(read_recipe("digits"), Path("runs/digits"))]
+
+
+def test_a_published_encoder_with_a_pooler_is_fine_tuned_to_its_end(tmp_path):
+    numbers = {name: value for name, value in tiny(tmp_path).model.items() if name != "kind"}
+    ViT(ViTConfig(**numbers, num_classes=0, pooler=True)).save_pretrained(tmp_path / "published")
+    recipe = replace(tiny(tmp_path, steps=6), model={"kind": "ViT", "pretrained": str(tmp_path / "published")})
+    train(recipe, tmp_path / "run")
+    assert ViT.from_pretrained(tmp_path / "run" / "model").config.num_classes == 10
+
+
+def test_scenes_are_trained_on_whole_where_no_crop_is_wanted(tmp_path):
+    assert train(small_segmentation(augmentation={"crop": None, "flip": True}), tmp_path)["operations"] > 0
 
 
 def test_the_card_says_how_the_model_began(tmp_path):

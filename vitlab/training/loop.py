@@ -109,7 +109,7 @@ def _train(recipe: Recipe, folder: Path, accelerator: Accelerator, checkpoint_se
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe), fused=True)
     state = {"step": 0, "seconds": 0.0, "losses": [], "log": [], "scaler": None}
     state |= {"recipe": as_content(recipe), "data": data, "where": provenance(device)}
-    with explained(recipe, device):
+    with explained(recipe, device, processes):
         if (folder / FILE).exists():
             state = resume(recipe, folder, data, model, average, optimizer, accelerator)
         else:
@@ -127,7 +127,7 @@ def _train(recipe: Recipe, folder: Path, accelerator: Accelerator, checkpoint_se
     saved = time.monotonic()
     losses = list(torch.tensor(state["losses"], device=device))  # since the last report; a look makes a GPU wait
     progress = tqdm(range(first, recipe.steps), recipe.name, recipe.steps, initial=first, disable=rank > 0)
-    with explained(recipe, device):
+    with explained(recipe, device, processes):
         for step in progress:
             torch.manual_seed(seed_of(recipe.seed, step, rank))  # for dropout and stochastic depth
             factor = learning_rate_factor(step, recipe)
@@ -231,26 +231,26 @@ def resume(
             f"them back, or choose another folder with --out."
         )
     restore(model, average, optimizer)
-    if accelerator.scaler:
+    if accelerator.scaler and state["scaler"]:  # there is none before the first step, nor from a processor
         accelerator.scaler.load_state_dict(state["scaler"])
     return state
 
 
 @contextmanager
-def explained(recipe: Recipe, device: torch.device) -> Iterator[None]:
+def explained(recipe: Recipe, device: torch.device, processes: int) -> Iterator[None]:
     """Turn "out of memory" into what to do about it."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
+        fewer = recipe.batch_size // (4 * processes) * 2 * processes  # about half, of which `Batches` makes equal parts
         advice = (
-            f"try --batch-size {recipe.batch_size // 2}, with half the learning rate and twice the steps, in another "
-            f"folder"
-            if recipe.batch_size > 2
+            f"try --batch-size {fewer}, with a learning rate lower and steps more by the same factor, in another folder"
+            if fewer
             else "smaller images or a smaller model need less"
         )
         raise TrainingError(
             f"the memory of this {'GPU' if device.type == 'cuda' else 'machine'} is too small for "
-            f"{recipe.batch_size} images at a time: {advice}."
+            f"{recipe.batch_size // processes} images at a time: {advice}."
         ) from error
