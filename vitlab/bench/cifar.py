@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from vitlab.bench import RESULTS
 from vitlab.cifar import cross_entropy, learning_rate
 from vitlab.data import Normalization, Split, load
 from vitlab.files import write_json
@@ -21,12 +22,10 @@ from vitlab.machine import provenance
 from vitlab.pretrained import hub
 from vitlab.pretrained.predictor import Predictor, read_predictor
 from vitlab.segmentation.metrics import confusion_matrix
-from vitlab.training.evaluation import main_score
-from vitlab.training.run import read_metrics
+from vitlab.training.run import which_weights
 from vitlab.vit import ViT
 
 WEIGHTS = hub.WEIGHTS / "vit-cifar10"
-RESULTS = Path("book/results")
 WRONG = 10  # images that are kept
 
 
@@ -128,13 +127,6 @@ def transfer(weights: Path, *, sizes: tuple[int, ...], seeds: int, steps: int, b
     return {"data": data.card.name, "test_images": len(data.test), "training": training, "runs": runs}
 
 
-def which(weights: Path) -> dict[str, Any]:
-    """Which weights were measured, for whoever reads the results."""
-    metrics = read_metrics(weights)
-    name, score = main_score(metrics)
-    return {name.removeprefix("test_"): score, "date": metrics["where"]["date"]}
-
-
 def main() -> None:
     data = load("cifar10")
     found, pixels = answers(WEIGHTS, data.test)
@@ -142,7 +134,7 @@ def main() -> None:
     strip = torch.cat(list(pixels), dim=-1).permute(1, 2, 0)  # (WRONG, 3, H, W) -> (H, WRONG·W, 3)
     Image.fromarray(strip.numpy()).save(RESULTS / "vit-cifar10-wrong.png")
     moved = transfer(WEIGHTS, sizes=(4, 16), seeds=2, steps=60, batch_size=32, peak=5e-4)
-    write_json(RESULTS / "transfer.json", moved | {"weights": which(WEIGHTS), "where": provenance()})
+    write_json(RESULTS / "transfer.json", moved | {"weights": which_weights(WEIGHTS), "where": provenance()})
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitlab.bench.cifar import RESULTS
+from vitlab.bench import RESULTS
 from vitlab.cifar import learning_rate
 from vitlab.data import load
 from vitlab.data.dataset import Split

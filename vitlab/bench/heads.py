@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vitlab.bench.cifar import RESULTS, WEIGHTS, which
+from vitlab.bench import RESULTS
+from vitlab.bench.cifar import WEIGHTS
 from vitlab.data import Dataset, Normalization, load
 from vitlab.files import write_json
 from vitlab.machine import provenance
@@ -31,6 +32,7 @@ from vitlab.segmentation import (
 )
 from vitlab.segmentation.head import Head
 from vitlab.training.operations import flop_of_forward
+from vitlab.training.run import which_weights
 from vitlab.vit import ViT
 
 HEADS: dict[str, Callable[[int, int], Head]] = {  # name -> the head for d features and N classes
@@ -133,7 +135,7 @@ def main() -> None:
     found, pictures, palette = measure(
         seconds=45, images=4000, test_images=300, size=32, batch_size=16, peak=5e-4, seed=0
     )
-    write_json(RESULTS / "heads.json", found | {"encoder": which(WEIGHTS), "where": provenance()})
+    write_json(RESULTS / "heads.json", found | {"encoder": which_weights(WEIGHTS), "where": provenance()})
     rows = pictures.permute(0, 2, 1, 3).flatten(2).flatten(0, 1)  # (heads, scenes, H, W) -> (heads·H, scenes·W)
     image = Image.fromarray(rows.to(torch.uint8).numpy(), mode="P")
     image.putpalette(palette.flatten().tolist())

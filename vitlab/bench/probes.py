@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitlab.bench.cifar import RESULTS, WEIGHTS, which
+from vitlab.bench import RESULTS
+from vitlab.bench.cifar import WEIGHTS
 from vitlab.data import Split, load
 from vitlab.embeddings import patchify
 from vitlab.files import write_json
 from vitlab.interpretation import block_outputs, linear_probe, logit_lens
 from vitlab.machine import provenance
 from vitlab.pretrained.predictor import read_predictor
+from vitlab.training.run import which_weights
 from vitlab.vit import ViT
 
 
@@ -93,7 +95,7 @@ def measure(weights: Path, test: Split, count: int, test_count: int) -> dict[str
 def main() -> None:
     data = load("cifar10")
     found = measure(WEIGHTS, data.test, 1500, 1000)
-    found |= {"data": data.card.name, "weights": which(WEIGHTS), "where": provenance()}
+    found |= {"data": data.card.name, "weights": which_weights(WEIGHTS), "where": provenance()}
     write_json(RESULTS / "probes.json", found)
 
 

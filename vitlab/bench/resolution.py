@@ -12,13 +12,13 @@ that nothing differs but the grid. Some minutes on one core; the numbers go to b
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from vitlab.bench import RESULTS
 from vitlab.data.digits import load
 from vitlab.embeddings import interpolate_positions
 from vitlab.encoder import EncoderBlock, initialize
@@ -28,7 +28,6 @@ from vitlab.machine import provenance
 from vitlab.mix_ffn import MixFeedForward
 from vitlab.sra import SpatialReductionAttention
 
-RESULTS = Path("book/results/resolution.json")
 CELL, PATCH = 16, 4  # pixels
 GRIDS = ((1, 1), (2, 2), (2, 4), (4, 4))  # cells below and beside each other that are seen at once
 D, HEADS, DEPTH, STEPS = 32, 4, 2, 500
@@ -146,7 +145,9 @@ def main() -> None:
     start = time.process_time()
     found = measure()
     found |= {"cell": CELL, "patch_size": PATCH, "batch": BATCH, "d": D, "depth": DEPTH, "data": "digits"}
-    write_json(RESULTS, found | {"processor_seconds": time.process_time() - start, "where": provenance()})
+    write_json(
+        RESULTS / "resolution.json", found | {"processor_seconds": time.process_time() - start, "where": provenance()}
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitlab.bench.cifar import RESULTS, which
+from vitlab.bench import RESULTS
 from vitlab.data import IGNORE, Split, load
 from vitlab.files import write_json
 from vitlab.machine import provenance
@@ -18,6 +18,7 @@ from vitlab.pretrained import hub
 from vitlab.pretrained.predictor import Predictor, read_predictor
 from vitlab.segmentation.metrics import ConfusionMatrix
 from vitlab.training.recipe import read_recipe
+from vitlab.training.run import which_weights
 
 MODEL, RECIPE = "segformer-camvid", "camvid-fine-cpu"
 NEAR = 2  # pixels to another label: an edge
@@ -54,7 +55,7 @@ def main() -> None:
     data = load(**read_recipe(RECIPE).data)
     found = {"classes": list(data.classes), "photographs": len(data.test)}
     found |= mistakes(read_predictor(MODEL), data.test)
-    write_json(RESULTS / "streets.json", found | {"weights": which(hub.WEIGHTS / MODEL), "where": provenance()})
+    write_json(RESULTS / "streets.json", found | {"weights": which_weights(hub.WEIGHTS / MODEL), "where": provenance()})
 
 
 if __name__ == "__main__":

@@ -137,6 +137,13 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
+def which_weights(folder: Path) -> dict[str, Any]:
+    """What tells a reader of results which weights were measured: their score and the date of their training."""
+    metrics = read_metrics(folder)
+    name, score = main_score(metrics)
+    return {name.removeprefix("test_"): score, "date": metrics["where"]["date"]}
+
+
 def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Several runs of one recipe with different seeds: the mean and the spread of what they reached.
 
