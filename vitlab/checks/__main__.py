@@ -7,13 +7,11 @@ python -m vitlab.checks report [EXERCISE ...]   measure the checks, and write bo
 import argparse
 import sys
 import time
-import warnings
 from concurrent.futures import ProcessPoolExecutor
-
-import torch
 
 from vitlab.checks import derivable
 from vitlab.checks.engine import table
+from vitlab.checks.engine.switches import quietly
 
 
 def main() -> int:
@@ -35,12 +33,6 @@ def main() -> int:
         for line in workers.map(make, options.exercise or [name for name in known if out_of_date(name)]):
             print(line, flush=True)
     return 0
-
-
-def quietly() -> None:
-    """One thread a worker; what a wrong version warns of is no news."""
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
 
 
 def out_of_date(name: str) -> bool:

@@ -10,7 +10,6 @@ import json
 import resource
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
@@ -27,6 +26,7 @@ from vitlab.checks.engine.candidate import LocalCandidate
 from vitlab.checks.engine.exercise import Case, Exercise, Sizes
 from vitlab.checks.engine.judge import judge
 from vitlab.checks.engine.report import ExerciseResult
+from vitlab.checks.engine.switches import quietly
 from vitlab.files import write_json
 from vitlab.machine import provenance
 
@@ -62,8 +62,7 @@ def main(names: list[str]) -> int:
 
 def _quietly() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))  # a mutant with a border of 768 pixels would take all
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
+    quietly()
     sys.path[:0] = ["tests", "."]
 
 

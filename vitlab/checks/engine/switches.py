@@ -77,6 +77,12 @@ def own() -> Iterator[None]:
                     write(value)
 
 
+def quietly() -> None:
+    """For good, in a worker of many: one thread, and no warnings, since what a wrong version warns of is no news."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+
+
 @contextlib.contextmanager
 def random_streams_kept() -> Iterator[None]:
     """Whatever is drawn inside, the next numbers of `torch`, `numpy.random` and `random` are those that were due."""
