@@ -53,7 +53,8 @@ c.IgnorePattern.pattern = "^"
 
 # A cell that runs longer is interrupted and gets 0; the others count. Its clock is the wall's, and a training may take
 # three minutes of a processor core (`train_shapes`; `train_digits` one), of which a busy machine gives a third. A
-# function without end is stopped long before that, by the check's own limits, which count processor time.
+# training without end is stopped before that, by its check, which counts processor time; any other function without end
+# holds each cell that calls it for all of this time.
 c.Execute.timeout = 600
 c.Execute.extra_arguments = [
     "--log-level=ERROR",  # no kernel's greeting in the terminal

@@ -39,8 +39,8 @@ def letters_of_segformer(model: SegFormer) -> Letters:
 
     - stages, a list: embeddings (what `embed_overlapping_patches` takes), gamma_0 and beta_0 of the LN after it,
       blocks, gamma and beta of the last LN;
-    - blocks, a list: gamma_1, beta_1, attention (what `spatial_reduction_attention` takes as p, and its num_heads and
-      sr_ratio), gamma_2, beta_2, ffn (what `mix_ffn` takes);
+    - blocks, a list: gamma_1, beta_1, attention (what `spatial_reduction_attention` takes as p), gamma_2, beta_2, ffn
+      (what `mix_ffn` takes), num_heads and sr_ratio (what the attention takes beside p);
     - decoder: what `all_mlp_decoder` takes as p, with BN folded into W and b.
 
     Raises:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from vitlab.attention import MultiHeadSelfAttention
-from vitlab.sra import SpatialReductionAttention
 from vitlab.vit import ViT
 
 
@@ -104,6 +103,6 @@ def leave_out_attention_biases(model: nn.Module) -> None:
     attention, which has none, computes from its matrices.
     """
     for module in model.modules():
-        if isinstance(module, (MultiHeadSelfAttention, SpatialReductionAttention)):
+        if isinstance(module, MultiHeadSelfAttention):
             for layer in (module.query, module.key, module.value, module.output):
                 nn.init.zeros_(layer.bias).requires_grad_(False)

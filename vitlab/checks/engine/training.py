@@ -6,8 +6,9 @@ images are drawn, moved by a fraction of a pixel and lit in another way for each
 get new numbers (`renumbered`). Who still recognizes an image knows its class's old number, and needs the training
 images to find the new one.
 
-A function in the student's own process could read the labels in the memory of the check, as it could read everything
-else; where marks are at stake, it runs in another one. The limit of seconds is kept as `candidate.perform` says.
+The function runs in the process of the check, also where marks are given, and could read the labels in its memory, as it
+could read everything else: whoever does that has written it into the notebook that is handed in. The limit of seconds is
+kept as `candidate.perform` says.
 """
 
 import inspect
