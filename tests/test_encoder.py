@@ -112,7 +112,7 @@ def test_every_step_of_every_block_has_its_name(gradient_checkpointing):
     assert list(steps) == ["block_1", "block_2"]
     shapes = {name: tuple(step.shape) for name, step in steps["block_2"].items()}
     of_heads = dict.fromkeys(("Q", "K", "V"), (2, 2, 5, 3)) | dict.fromkeys(("scores", "weights"), (2, 2, 5, 5))
-    of_tokens = {"plus_attention": (2, 5, 6), "hidden": (2, 5, 12), "plus_ffn": (2, 5, 6)}
+    of_tokens = {"plus_attention": (2, 5, 6), "activated": (2, 5, 12), "plus_ffn": (2, 5, 6)}
     assert shapes == of_heads | {"heads": (2, 2, 5, 3)} | of_tokens
     torch.testing.assert_close(steps["block_1"]["plus_ffn"], encoder.blocks[0](Z))
     torch.testing.assert_close(encoder.norm(steps["block_2"]["plus_ffn"]), encoder(Z))

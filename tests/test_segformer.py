@@ -61,7 +61,7 @@ def test_the_steps_of_encoder_and_decoder_have_their_names():
     model(images, steps=steps)
     assert list(steps) == [f"stage_{i}" for i in (1, 2, 3, 4)] + [f"upsampled_{i}" for i in (1, 2, 3, 4)] + [
         "fused",
-        "hidden",
+        "activated",
     ]
     assert steps["stage_2"]["block_2"]["weights"].shape == (2, 2, 8 * 12, 2 * 3)  # n x n/R², R = 4
     assert steps["stage_1"]["block_1"]["reduced"].shape == (2, 2 * 3, 4)

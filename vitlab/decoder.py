@@ -139,7 +139,7 @@ class AllMLPDecoder(nn.Module):
     def as_taught(self, features: list[Tensor], steps: Steps = UNSEEN) -> Tensor:
         """The lecture's four steps: four maps (B, d_i, H_i, W_i) -> (B, num_classes, H_1, W_1).
 
-        Steps: upsampled_1 ... upsampled_4, fused, hidden.
+        Steps: upsampled_1 ... upsampled_4, fused, activated.
         """
         size = features[0].shape[-2:]
         upsampled = []
@@ -150,8 +150,8 @@ class AllMLPDecoder(nn.Module):
         concatenated = torch.cat(upsampled[::-1], dim=1)  # (B, 4C, H_1, W_1)
         fused = self.fuse(concatenated.permute(0, 2, 3, 1))  # (B, H_1, W_1, 4C) -> (B, H_1, W_1, C)
         fused = steps["fused"] = fused.permute(0, 3, 1, 2)  # (B, C, H_1, W_1)
-        hidden = steps["hidden"] = self.dropout(F.relu(self.norm(fused)))  # (B, C, H_1, W_1)
-        logits = self.classify(hidden.permute(0, 2, 3, 1))  # (B, H_1, W_1, C) -> (B, H_1, W_1, num_classes)
+        activated = steps["activated"] = self.dropout(F.relu(self.norm(fused)))  # (B, C, H_1, W_1)
+        logits = self.classify(activated.permute(0, 2, 3, 1))  # (B, H_1, W_1, C) -> (B, H_1, W_1, num_classes)
         return logits.permute(0, 3, 1, 2)  # (B, num_classes, H_1, W_1)
 
 

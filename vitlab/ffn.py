@@ -88,11 +88,11 @@ class FeedForward(nn.Module):
         self.compress = fast.Linear(d_ff, d)
 
     def forward(self, Z: Tensor, steps: Steps = UNSEEN) -> Tensor:
-        """(..., d) -> (..., d). Steps: hidden."""
+        """(..., d) -> (..., d). Steps: activated."""
         if fast.is_on(steps):
             return fast.feed_forward(self, Z)
-        hidden = steps["hidden"] = F.gelu(self.expand(Z))  # (..., d_ff)
-        return self.compress(hidden)
+        activated = steps["activated"] = F.gelu(self.expand(Z))  # (..., d_ff)
+        return self.compress(activated)
 
     def as_taught(self, Z: Tensor) -> Tensor:
         """The lecture's form of `forward`: (..., d) -> (..., d)."""

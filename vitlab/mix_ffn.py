@@ -91,14 +91,14 @@ class MixFeedForward(nn.Module):
         self.compress = fast.Linear(d_ff, d)
 
     def forward(self, Z: Tensor, steps: Steps = UNSEEN) -> Tensor:
-        """(B, H, W, d) -> (B, H, W, d). Steps: expanded, convolved, hidden."""
+        """(B, H, W, d) -> (B, H, W, d). Steps: expanded, convolved, activated."""
         if fast.is_on(steps):
             return fast.mix_feed_forward(self, Z)
         expanded = steps["expanded"] = self.expand(Z)  # (B, H, W, d_ff)
         convolved = self.depthwise(expanded.permute(0, 3, 1, 2))  # (B, d_ff, H, W)
         convolved = steps["convolved"] = convolved.permute(0, 2, 3, 1)  # (B, H, W, d_ff)
-        hidden = steps["hidden"] = F.gelu(convolved)  # (B, H, W, d_ff)
-        return self.compress(hidden)
+        activated = steps["activated"] = F.gelu(convolved)  # (B, H, W, d_ff)
+        return self.compress(activated)
 
     def as_taught(self, Z: Tensor) -> Tensor:
         """The lecture's form of `forward`: (B, H, W, d) -> (B, H, W, d)."""
