@@ -33,6 +33,7 @@ from vitlab.checks.engine.advice import LONGEST_SOURCE
 from vitlab.checks.engine.values import Value
 
 LONGEST_TEXT = 1000  # characters kept of what a student's code says
+MOST_NUMBERS = 10_000_000  # in a tensor that a student's code returns
 LIBRARIES = (sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"], str(Path(__file__).parents[2]))
 
 
@@ -113,7 +114,7 @@ class LocalCandidate:
             return Outcome("missing", text=f"`{name}` is {_in_words(function)}, not a function.")
         outcome, left = perform(function, arguments, cotangent, seconds, largest)
         overwrites = any(_differences(was, now) for now, was in self._earlier.get(name, ()))
-        self._earlier[name] = left
+        self._earlier[name] = [(now, values.copy(now)) for now in left]
         if name not in self._sources:
             self._sources[name] = _source(function)
         return replace(outcome, overwrites=overwrites, source=self._sources[name])
@@ -133,12 +134,11 @@ def perform(
     code in a process of its own, and ends that.
 
     Returns:
-        the outcome, and what it left, each with a copy: the arguments as they are now, and the very numbers that were
-        returned.
+        the outcome, and what it left: the arguments as they are now, and the very numbers that were returned.
     """
     copies = values.copy(arguments, requires_grad=cotangent is not None)
     gradients: tuple[Tensor | None, ...] = ()
-    left: list[tuple[Any, Any]] = []
+    left: list = [copies]
     made = Largest()
     start = time.process_time()
     with switches.own(), _listening() as heard:
@@ -147,8 +147,7 @@ def perform(
                 value = function(*copies)
             output, text = _plain(value)
             if isinstance(output, Tensor):
-                returned = value.detach().as_subclass(Tensor)
-                left.append((returned, values.copy(returned)))
+                left.append(value.detach().as_subclass(Tensor))
                 if cotangent is not None:
                     gradients = _gradients(value, copies, cotangent)
             kind, place = ("returned" if output is not None else "other"), ("", "", "")
@@ -157,7 +156,6 @@ def perform(
         except BaseException as error:  # SystemExit too: whatever a student's code does becomes a sentence
             kind, output, text, place = "raised", None, message(error), _place(error)
         changed = _differences(arguments, copies)
-        left.append((copies, values.copy(copies)))
     spent = time.process_time() - start
     if seconds is not None and spent > seconds:
         kind, output, text, place = "late", None, "", ("", "", "")
@@ -236,7 +234,8 @@ def _differences(was: Any, now: Any) -> tuple[values.Path, ...]:
 def _plain(value: Any) -> tuple[Tensor | int | float | None, str]:
     """A tensor or number of our own with the same value; or None, and in words what came instead.
 
-    A NumPy number, alone or as an array without axes, is a number; any other NumPy array is none of our values.
+    A NumPy number, alone or as an array without axes, is a number; any other NumPy array is none of our values. A tensor
+    so large that copies and comparisons would fill the memory is none either: no exercise asks for one.
     """
     if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
         value = value.item()
@@ -251,6 +250,8 @@ def _plain(value: Any) -> tuple[Tensor | int | float | None, str]:
         return None, _in_words(value)
     if str(value.dtype) not in values.DTYPES:
         return None, f"a tensor of {value.dtype}"
+    if value.numel() > MOST_NUMBERS:
+        return None, f"a tensor of {value.numel():,} numbers, {tuple(value.shape)}"
     return value.detach().as_subclass(Tensor).cpu().resolve_conj().resolve_neg().clone(), ""
 
 
