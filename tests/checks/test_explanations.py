@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from vitlab import checks
 from vitlab.attention import attention, attention_scores, multi_head_self_attention
@@ -480,3 +481,15 @@ def test_what_has_an_effect_in_one_case_is_not_called_idle():
         return peak * math.exp(-step / steps) / 3
 
     assert "The result does not depend on `warmup_steps`." in judged("poly_learning_rate", without).sentences
+
+
+def test_where_only_exceptions_are_wrong_a_mistake_is_known_by_their_words_alone():
+    def viewed(images, kernel_size, stride):
+        k = kernel_size
+        windows = F.pad(images, (k // 2,) * 4).unfold(2, k, stride).unfold(3, k, stride)
+        windows = windows.permute(0, 2, 3, 4, 5, 1)  # (B, rows, columns, k, k, C)
+        return windows.view(*windows.shape[:3], -1)
+
+    for seed in range(3):
+        result = judged("overlapping_patches", viewed, seed)
+        assert "use reshape" in result.sentences[0] and "border" not in " ".join(result.sentences)

@@ -144,6 +144,13 @@ def _(size, kernel_size, stride, padding):
 
 
 @size_of.misconception(
+    "// comes before + and -, so that only the kernel is divided: put size + 2 * padding - kernel_size into brackets."
+)
+def _(size, kernel_size, stride, padding):
+    return size + 2 * padding - kernel_size // stride + 1
+
+
+@size_of.misconception(
     "Size and kernel are divided by the stride apart from each other, which rounds twice: subtract first, then divide."
 )
 def _(size, kernel_size, stride, padding):

@@ -657,6 +657,13 @@ def _(H, W, sr_ratio):
     return (H * W) ** 2 // sr_ratio**2
 
 
+@count.misconception(
+    "// and * go from left to right, so that H // R * W // R is (H // R * W) // R: write (H // R) * (W // R)."
+)
+def _(H, W, sr_ratio):
+    return H * W * (H // sr_ratio * W // sr_ratio)
+
+
 @count.misconception("The keys are divided by R: a square of R × R tokens has R² of them, so divide each axis by R.")
 def _(H, W, sr_ratio):
     return H * W * (H * W // sr_ratio)

@@ -34,6 +34,7 @@ HINTS = (  # what a message of PyTorch usually means in these exercises
     ("'float' object cannot be", DECIMAL),
     ("slice indices must be", DECIMAL),
     ("inplace operation", "Something that the gradient needs is changed in place (+=, x[...] = ...): write out = out + ..., which makes a new tensor."),
+    ("expected scalar type Long", "The labels have to be int64 there, whatever they came as: labels.long()."),
     ("expected scalar type", OTHER_DTYPE),
     ("ints, not float", DECIMAL),
     ("but got float", DECIMAL),

@@ -51,9 +51,10 @@ def explain(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed:
 
 def mistake(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed: int) -> str:
     """The sentence on the mistake that gives exactly the candidate's numbers, in all its trials, or ""."""
-    stopped = all(trial.outcome.kind == "raised" for trial in trials)  # there are no numbers to compare
+    misplaced = [trial for trial in trials if trial.misplaced]
+    in_words = all(trial.outcome.kind == "raised" for trial in misplaced)  # there are no wrong numbers to compare
     for misconception in exercise.misconceptions:
-        if (stops_alike if stopped else agrees)(misconception.function, trials):
+        if agrees(misconception.function, trials, in_words):
             return misconception.sentence
     if all(trial.came is None for trial in trials):
         return ""
@@ -61,9 +62,9 @@ def mistake(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed:
     if _right_in_number(trials) or not _can_be_told(trials):
         return ""
     for explanation, _ in zip(lookup(exercise, candidate), range(TRIED), strict=False):
-        if agrees(explanation, trials):
+        if agrees(explanation, trials, in_words):
             again = again or _with_other_numbers(exercise, candidate, seed + 1)
-            if agrees(explanation, again):
+            if agrees(explanation, again, in_words):
                 return explanation.sentence
     return ""
 
@@ -93,32 +94,26 @@ def _with_other_numbers(exercise: Exercise, candidate: Candidate, seed: int) -> 
     ]
 
 
-def agrees(function: Callable, trials: list[Trial]) -> bool:
-    """Whether `function` gives what the candidate gave, in every trial: the same numbers, or an exception for one."""
-    if all(trial.came is None for trial in trials):  # nothing to compare
+def agrees(function: Callable, trials: list[Trial], in_words: bool = False) -> bool:
+    """Whether `function` gives what the candidate gave, in every trial: the same numbers, or an exception for one.
+
+    Where no numbers of the candidate are wrong, only exceptions can tell what it does: they must agree `in_words`, sizes
+    included.
+    """
+    if not in_words and all(trial.came is None for trial in trials):  # nothing to compare
         return False
     for trial in trials:
         try:
             output = values.as_tensor(function(*values.copy(trial.case.arguments)))
-        except Exception:
+        except Exception as error:
             output = None
+            if in_words and message(error) != trial.outcome.text:
+                return False
         came = trial.came
         if (came is None) != (output is None):
             return False
         if came is not None and not diagnosis.close(came, output, trial.dtype):
             return False
-    return True
-
-
-def stops_alike(function: Callable, trials: list[Trial]) -> bool:
-    """Whether `function` stops in every trial with the very words of the candidate's exception, sizes included."""
-    for trial in trials:
-        try:
-            function(*values.copy(trial.case.arguments))
-        except Exception as error:
-            if message(error) == trial.outcome.text:
-                continue
-        return False
     return True
 
 
