@@ -2,7 +2,7 @@
 
 A folder that `save_pretrained` writes loads in `transformers`, and the other way round. Nothing is ever unpickled.
 
-    ViT.from_pretrained("vit-cifar10")  # with this package, as mit-cifar10, segformer-shapes and segformer-camvid
+    ViT.from_pretrained("vit-cifar10")  # in this package, as are mit-cifar10, segformer-shapes and segformer-camvid
     ViT.from_pretrained("google/vit-base-patch16-224")
     ViT.from_pretrained("facebook/dino-vits8")
     MiT.from_pretrained("nvidia/mit-b0")
