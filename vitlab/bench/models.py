@@ -270,19 +270,19 @@ def draw(results: dict[str, Any], path: Path) -> None:
     """Images per second of every implementation, in bars with their quartiles."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 8), layout="constrained")
-    axes = figure.subplots(len(MODES), len(MODELS), squeeze=False)
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    heights = [max(len(row["implementations"]) for row in results["rows"] if row["mode"] == mode) for mode in MODES]
+    axes = figure.subplots(len(MODES), len(MODELS), squeeze=False, height_ratios=heights)
     for ax in axes.flat:
         ax.set_axis_off()
     for row in results["rows"]:
         ax = axes[MODES.index(row["mode"]), list(MODELS).index(row["model"])]
         ax.set_axis_on()
-        for i, result in enumerate(row["implementations"].values()):
+        for name, result in row["implementations"].items():
             rate, (fast, slow) = result["images_per_second"], result["seconds"]["quartiles"]
             spread = [[rate - row["batch"] / slow], [row["batch"] / fast - rate]]
-            ax.bar(i, rate, yerr=spread, capsize=3, color=f"C{i}")
-        names = [name.replace(", ", ",\n") for name in row["implementations"]]
-        ax.set_xticks(range(len(names)), names, fontsize=9 if len(names) == 2 else 5)
+            ax.barh(name, rate, xerr=spread, capsize=3, color="C0" if name == "vitlab" else "C7")
+        ax.invert_yaxis()  # the first above
         ax.set_title(f"{row['model']}, {row['mode']}", fontsize=9)
-        ax.set_ylabel("images / s", fontsize=9)
+        ax.set_xlabel("images / s", fontsize=9)
     figure.savefig(path, dpi=150)
