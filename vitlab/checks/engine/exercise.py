@@ -115,6 +115,10 @@ class Exercise:
         given: functions of vitlab that students are given, so that no mistake is looked for in them.
         builds_on: the earlier exercises whose mistakes are not to be paid for here again.
         broken_property: a sentence on what any right result obeys and this one does not, or "".
+        why_too_large: a sentence on where a tensor of a shape comes from that is larger than need be, or ""; gets the
+            shape and the arguments.
+        steps: words for named steps of the reference and its formulations, where the lecture has no such name: {"cut":
+            "the cut grid"}.
         pinned: sizes that the fixed cases of the table of slips must have, where primes will not do ({"P": 2}).
         draw: makes the arguments where shapes do not say enough: gets a generator, the sizes and the dtype.
     """
@@ -131,6 +135,8 @@ class Exercise:
         given: tuple[Function, ...] = (),
         builds_on: FollowThrough | None = None,
         broken_property: Callable[[Tensor], str] = lambda output: "",
+        why_too_large: Callable[..., str] = lambda shape, *arguments: "",
+        steps: dict[str, str] | None = None,
         pinned: dict[str, int] | None = None,
         draw: Function | None = None,
     ):
@@ -148,6 +154,7 @@ class Exercise:
         self.returns = f"({', '.join(self.shape)})" if self.shape else "a number"
         self.axes = tuple(axes.split()) or tuple(WORDS.get(symbol, "number") for symbol in self.shape)
         self.builds_on, self.broken_property, self._draw = builds_on, broken_property, draw
+        self.why_too_large, self.steps = why_too_large, steps or {}
         self.symbols = tuple(dict.fromkeys(s for s in _symbols([takes, *self.where.values()]) if s not in self.where))
         self.misconceptions: list[Misconception] = []
         self.formulations: list[Function] = [reference]

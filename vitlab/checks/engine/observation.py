@@ -43,7 +43,8 @@ def _step(exercise: Exercise, trial: Trial) -> str:
     """The named step of the reference whose numbers the result has."""
     for name, value in reversed(steps(exercise, trial.case.arguments)):
         if value.numel() > 1 and trial.came is not None and diagnosis.close(trial.came, value, trial.dtype):
-            return f"These are the numbers of the step `{name}`: what comes after it is missing."
+            step = exercise.steps.get(name) or f"the step `{name}`"
+            return f"These are the numbers of {step}: what comes after is missing."
     return ""
 
 
@@ -153,13 +154,13 @@ def missed_step(exercise: Exercise, candidate: Candidate) -> str:
             moved[k] = arguments[k] + STEP * step
         after = _double(candidate, exercise, tuple(moved))
         said = listed([f"`{exercise.arguments[k]}`" for k in own])
+        step = exercise.steps.get(bare(name)) or f"`{bare(name)}`"
         if after is None or after.shape != before.shape:
             return ""
         if (after - before).abs().max() > 0.01 * STEP * before.abs().max():
-            return f"Look at the step `{bare(name)}` first: your result changes with {said} also where `{bare(name)}` does not."
-        passed = (
-            f"Your result depends on {said} only through `{bare(name)}`: look at that step, and at what comes after it."
-        )
+            which = step if bare(name) in exercise.steps else f"the step {step}"
+            return f"Look at {which} first: your result changes with {said} also where {step} does not."
+        passed = f"Your result depends on {said} only through {step}: look at that step, and at what comes after it."
     return passed
 
 

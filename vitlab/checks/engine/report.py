@@ -144,7 +144,8 @@ def _as_html(exercise: ExerciseResult) -> str:
 
 def _whose_steps(exercise: ExerciseResult) -> list[str]:
     """Of names in the sentences that a student has perhaps never written: whose they are, and where their numbers stand."""
-    steps = [step.partition(" = ")[0] for step in exercise.example.steps] if exercise.example else []
+    every = exercise.example.steps if exercise.example else ()
+    steps = [step.partition(" = ")[0] for step in every if "  # " not in step]  # the others are told in words
     said = [f"`{name}`" for name in steps if any(_speaks_of(sentence, name) for sentence in exercise.sentences)]
     if not said:
         return []

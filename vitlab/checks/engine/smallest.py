@@ -60,7 +60,11 @@ def _example(exercise: Exercise, trial: Trial) -> Example:
     lines = [f"{name} = {_code(value)}" for name, value in zip(exercise.arguments, arguments, strict=True)]
     lines.append(f"{exercise.name}({', '.join(exercise.arguments)})")
     received = _code(trial.came) if trial.came is not None else trial.outcome.text
-    on_the_way = [f"{name} = {_code(value)}" for name, value in steps(exercise, arguments) if value.numel() <= SHOWN]
+    on_the_way = [
+        f"{name} = {_code(value)}{f'  # {exercise.steps[name]}' if name in exercise.steps else ''}"
+        for name, value in steps(exercise, arguments)
+        if value.numel() <= SHOWN
+    ]
     return Example("\n".join(lines), _code(trial.expected), received, tuple(on_the_way))
 
 

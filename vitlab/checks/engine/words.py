@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from vitlab.checks.engine.program import Program, is_shape, is_temporary
 
@@ -53,14 +53,21 @@ class Notation:
     Args:
         program: whose operations they are.
         size: the symbol of a size that is read off a tensor ("Q.shape[-1]" -> "d_k"), or "".
+        steps: words in the places of some names.
     """
 
-    def __init__(self, program: Program, size: Callable[[str], str] = lambda code: ""):
-        self.size = size
+    def __init__(
+        self, program: Program, size: Callable[[str], str] = lambda code: "", steps: Mapping[str, str] | None = None
+    ):
+        self.size, self.steps = size, steps or {}
         self.made = {op.targets[0]: op for op in program.operations if len(op.targets) == 1}
 
     def of(self, node: ast.expr | str) -> str:
         return self._formula(self._shown(node))
+
+    def name(self, name: str, quote: str = "") -> str:
+        """A variable in words, or else its name as in the source, in quotes if wanted."""
+        return self.steps.get(bare(name)) or f"{quote}{bare(name)}{quote}"
 
     def _shown(self, node: ast.expr | str) -> ast.expr:
         """What a piece is written as: a temporary name as what made it, a reshape as what is reshaped."""
@@ -76,7 +83,7 @@ class Notation:
 
     def _formula(self, node: ast.expr) -> str:
         if isinstance(node, ast.Name):
-            return (is_temporary(node.id) and self.size(node.id)) or bare(node.id)
+            return (is_temporary(node.id) and self.size(node.id)) or self.name(node.id)
         if isinstance(node, ast.BinOp):
             return self._operation(node)
         if isinstance(node, ast.UnaryOp):
@@ -113,6 +120,8 @@ class Notation:
         """A piece of a larger formula, in parentheses where it would not hold together without."""
         node = self._shown(node)
         text = self._formula(node)
+        if isinstance(node, ast.Name) and " " in text:  # words, or a formula that stands for a name
+            return f"({text})"
         loose = isinstance(node, ast.BinOp | ast.UnaryOp | ast.Compare)
         return f"({text})" if loose and LEVELS.get(type(getattr(node, "op", None)), 0) < level else text
 

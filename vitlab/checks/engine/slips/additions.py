@@ -7,7 +7,6 @@ from torch import Tensor
 
 from vitlab.checks.engine.program import RESULT, Operation, is_temporary
 from vitlab.checks.engine.slips.view import View
-from vitlab.checks.engine.words import bare
 
 CAUSAL = "{x}.masked_fill(torch.ones_like({x}).triu(1).bool(), float('-inf'))"
 # What may have been put in behind a value x, with the words for it: "there is ... after ...", and its cost.
@@ -62,7 +61,11 @@ def behind(view: View, place: int, op: Operation, value: Tensor) -> Iterator[tup
     """Something done to a value that should be left as it is; {x} in the code stands for the value."""
     name = op.targets[0]
     what = (
-        "the result" if name == RESULT else f"`{bare(name)}`" if not is_temporary(name) else view.notation.of(op.tree)
+        "the result"
+        if name == RESULT
+        else view.notation.name(name, "`")
+        if not is_temporary(name)
+        else view.notation.of(op.tree)
     )
     after = "at the end" if name == RESULT else f"after {what}"
     extra = 0.3 if is_temporary(name) else 0.0
@@ -87,8 +90,8 @@ def _more(view: View, place: int, value: Tensor, what: str) -> Iterator[tuple]:
     known = {target for op in view.program.operations[:place] for target in op.targets} | set(view.shapes)
     for name in view.named():
         if name in known and view.values[name].shape == value.shape and view.values[name].is_floating_point():
-            yield ("residual", name), f"{{x}} + {name}", f"{bare(name)} is added to {what}", 1.4
-            yield ("factor", name), f"{{x}} * {name}", f"{what} is multiplied by {bare(name)}", 2.0
+            yield ("residual", name), f"{{x}} + {name}", f"{view.notation.name(name)} is added to {what}", 1.4
+            yield ("factor", name), f"{{x}} * {name}", f"{what} is multiplied by {view.notation.name(name)}", 2.0
     for a, b in combinations(range(value.ndim), 2):
         both, moved = f"{view.place_words(value, a)} and {view.place_words(value, b)}", f"{{x}}.transpose({a}, {b})"
         clause = f"{what} has its {both} mixed by a reshape without exchanging axes"

@@ -19,7 +19,7 @@ def of_names(view: View, op: Operation, tree: ast.expr) -> Iterator[tuple]:
     for name in _tensors(tree):
         if isinstance(view.values.get(name), Tensor) and name not in view.program.names:
             for other in view.alternatives(name, op):
-                clause = f"{bare(other)} stands where {view.notation.of(name)} should{there}"
+                clause = f"{view.notation.name(other)} stands where {view.notation.of(name)} should{there}"
                 yield ("for", name, other), ast.unparse(substitute(tree, {name: ast.Name(other)})), clause, 1.2
     if isinstance(tree, ast.Call) and called(tree)[0] in SHAPES:
         return

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vitlab.checks.engine.exercise import WORDS, Case, Exercise, evaluate
 from vitlab.checks.engine.program import Operation, Program, is_temporary
-from vitlab.checks.engine.words import Notation, bare, plural
+from vitlab.checks.engine.words import Notation, plural
 
 
 class View:
@@ -17,7 +17,7 @@ class View:
     def __init__(self, program: Program, exercise: Exercise, case: Case):
         self.program, self.exercise, self.sizes = program, exercise, case.sizes
         self.values = program.run(case.arguments)
-        self.notation = Notation(program, lambda code: self.symbol(self.value(code)))
+        self.notation = Notation(program, self.size, exercise.steps)
         self.words = WORDS | dict(zip(exercise.shape, exercise.axes, strict=True))
         self.sources = dict(sizes_of(exercise))  # how to get each size from the arguments
         self.shapes = dict(tensors_of(exercise))  # the declared shape of each tensor argument
@@ -28,13 +28,23 @@ class View:
 
     def where(self, op: Operation) -> str:
         """ " in `scores`": the named step of an operation; "" for a helper's, whose name no student knows."""
-        return f" in `{bare(op.step)}`" if op.step and op.targets[0] != op.step and op.step[0] != "_" else ""
+        named = op.step and op.targets[0] != op.step and op.step[0] != "_"
+        return f" in {self.notation.name(op.step, '`')}" if named else ""
 
     def value(self, code: str) -> Any:
         try:
             return eval(code, dict(self.values))
         except Exception:
             return None
+
+    def size(self, code: str) -> str:
+        """The symbol of a size that is read off a tensor: the declared axis of an argument, where two have one length."""
+        name, _, axis = code.removesuffix("]").partition(".shape[")
+        if name in self.program.arguments and axis.lstrip("-").isdigit():
+            declared = self.exercise.takes[self.exercise.arguments[self.program.arguments.index(name)]]
+            if isinstance(declared, str) and axes_of(declared)[int(axis)].isidentifier():
+                return axes_of(declared)[int(axis)]
+        return self.symbol(self.value(code))
 
     def symbol(self, size: Any) -> str:
         """The symbol, or the declared axis, that has this size here: 12 is "h*d_h"; "" if none has."""
