@@ -139,7 +139,7 @@ def test_the_line_of_the_student_s_error_is_named(tmp_path):
     namespace = {}
     exec(compile(path.read_text(), str(path), "exec"), namespace)
     sentence = checks.run("embeddings", namespace).exercises[0].sentences[0]
-    assert "line 3: return x.reshape(7, 7)" in sentence and "multiply to the number of elements" in sentence
+    assert "line 3: return x.reshape(7, 7)" in sentence and "The sizes make 49 numbers, and there are 48" in sentence
 
 
 def test_the_same_seed_gives_the_same_report():

@@ -566,7 +566,7 @@ def test_what_stops_is_told_with_the_shapes_and_numbers_on_its_line():
         return Q.reshape(d_k + 1, -1, 7 * 11 * 13)
 
     sentence = checks.run("attention", {"attention_scores": reshaped}, seed=0).exercises[0].sentences[0]
-    assert f"There, Q has the shape {tuple(Q.shape)}, d_k = {Q.shape[-1]}. The sizes that you ask for" in sentence
+    assert f"There, Q has the shape {tuple(Q.shape)}, d_k = {Q.shape[-1]}. There are {Q.numel()} numbers" in sentence
 
 
 def test_tensors_of_several_dtypes_on_the_line_are_told_apart():
@@ -584,7 +584,12 @@ HINTS = {  # what a beginner's line leads to, and what is said of it beside Pyth
     "torch.nn.functional.interpolate(Q[None], size=(2, 2) * 2)": "a tuple times a number repeats the tuple",
     "Q.reshape(Q.shape[0] / 1)": "divide with //",
     "torch.eye(Q.shape[-1]).double() @ Q.float()[0].T": "made with another dtype",
-    "torch.nn.functional.conv2d(Q[None], torch.ones(2, 99, 3, 3))": "groups=d",
+    "torch.nn.functional.conv2d(Q[None].repeat(1, 7, 1, 1), torch.ones(7, 1, 3, 3))": "groups=d",
+    "torch.nn.functional.conv2d(Q[None], torch.ones(2, 99, 3, 3))": "the weight, (2, 99, 3, 3), is for 99",
+    "torch.nn.functional.conv2d(Q[None], torch.ones(98, 1, 3, 3), groups=99)": "the weight, (98, 1, 3, 3), has 98",
+    "Q + torch.ones(99)": "and 99 stand side by side, and are not the same: print both shapes.",
+    "Q.reshape(7, 11, 13, 17, 19)": "The sizes make 323,323 numbers, and there are",
+    "Q.reshape(-1, 323323)": "which does not divide them",
     "Q.interpolate()": "hides torch.nn.functional",
     "torch.nn.functional.cross_entropy(Q[0], torch.full((Q.shape[1],), 255))": "is ignore_index passed on?",
 }
@@ -595,6 +600,24 @@ def test_what_an_exception_usually_means_is_said(line):
     function = eval(f"lambda Q, K: {line}", {"torch": torch})
     sentences = checks.run("attention", {"attention_scores": function}).exercises[0].sentences
     assert HINTS[line] in " ".join(sentences), sentences
+
+
+def test_keepdim_is_asked_for_where_an_axis_is_lost_and_only_there():
+    def inline(Q, K):
+        return Q / Q.norm(dim=-1)
+
+    def named(Q, K):
+        lengths = Q.norm(dim=-1)
+        return Q / lengths
+
+    def none_lost(Q, K):
+        return Q + K
+
+    def told(function):
+        return " ".join(checks.run("attention", {"attention_scores": function}).exercises[0].sentences)
+
+    assert "keepdim=True" in told(inline) and "(1, 7) is (1, 7, 5) without an axis" in told(named)
+    assert "keepdim" not in told(none_lost) and "print both shapes" in told(none_lost)
 
 
 def test_a_warning_about_T_is_no_hint_on_a_line_without_it():

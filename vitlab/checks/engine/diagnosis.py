@@ -1,6 +1,8 @@
 """What is wrong with a tensor, in a sentence: how it differs from the expected one, whoever made the mistake."""
 
-from itertools import permutations
+import math
+import re
+from itertools import combinations, permutations
 
 import torch
 from torch import Tensor
@@ -9,6 +11,9 @@ from torch import Tensor
 # few hundred-thousandths; in float64, a √d_k that was computed in float32 passes, and a stray ε of 1e-6 does not.
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 2e-7}
 
+OWN_FACTOR = "Each {} is the expected one times a factor of its own."
+LEFT_OUT = "The result is right wherever it is not 0: is something left out of the computation?"
+ZERO = "The result is zero everywhere."
 BEYOND = "A slice lies beyond the edge of its tensor, so that nothing is in it: print its bounds; is the height used for the width, or a size taken from somewhere else?"
 OTHER_DTYPE = "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."
 DECIMAL = "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."
@@ -21,13 +26,11 @@ HINTS = (  # what a message of PyTorch usually means in these exercises
     ("x0 and ", BEYOND),  # shapes cannot be multiplied (2x0 and 48x5)
     ("use of `x.T` on tensors", "K.T reverses all axes, the batch too: exchange the last two with K.transpose(-2, -1)."),
     ("view size is not compatible", "After permute or transpose use reshape: view cannot cut a tensor whose memory is out of order."),
-    ("is invalid for input of size", "The sizes that you ask for do not multiply to the number of elements that are there; is height used for width, or one axis forgotten?"),
     ("same dtype", OTHER_DTYPE),
     ("same datatype", OTHER_DTYPE),
     ("found dtype", OTHER_DTYPE),
     ("shapes cannot be multiplied", PRODUCT),
     ("first two dimensions of batch2 tensor", PRODUCT),
-    ("must match the size of tensor", "Two tensors are combined whose sizes do not fit. Compare the shapes; after sum or amax, is keepdim=True missing?"),
     ("Sizes of tensors must match", "torch.cat joins along one axis, and all other axes must agree. Compare the shapes, and remember to expand what lacks the batch."),
     ("same number of dimensions", "torch.cat needs tensors with equally many axes: expand what lacks the batch axis first."),
     ("type float", DECIMAL),
@@ -38,7 +41,6 @@ HINTS = (  # what a message of PyTorch usually means in these exercises
     ("expected scalar type", OTHER_DTYPE),
     ("ints, not float", DECIMAL),
     ("but got float", DECIMAL),
-    ("Given groups=", "`groups` says into how many parts the features are divided, each with a convolution of its own: a depthwise one has as many groups as features, groups=d."),
     ("no attribute 'interpolate'", "F is a tensor in this function, and hides torch.nn.functional: write torch.nn.functional.interpolate."),
     ("is out of bounds.", "A label is not one of the classes 0 ... N - 1: is ignore_index passed on?"),
     ("size mismatch (got input", "Scores and labels must have the same rows and columns: upsample the scores to labels.shape[-2:]."),
@@ -53,9 +55,69 @@ HINTS = (  # what a message of PyTorch usually means in these exercises
 )  # fmt: skip
 
 
-def hint(said: str) -> str:
-    """A sentence on what usually causes this exception or warning, or ""."""
-    return next((sentence for words, sentence in HINTS if words in said), "")
+def hint(said: str, there: str = "", code: str = "") -> str:
+    """A sentence on what usually causes this exception or warning, or "".
+
+    Args:
+        said: its words.
+        there: the shapes of what the line names, in words.
+        code: the line.
+    """
+    read = _sizes_asked_for(said) or _sizes_side_by_side(said, there, code) or _channels(said)
+    return read or next((sentence for words, sentence in HINTS if words in said), "")
+
+
+def _sizes_asked_for(said: str) -> str:
+    """Of a reshape."""
+    found = re.search(r"shape '\[([-\d, ]+)\]' is invalid for input of size (\d+)", said)
+    if not found:
+        return ""
+    asked, has = math.prod(abs(int(size)) for size in found[1].split(",")), int(found[2])
+    if "-1" in found[1].split(", "):
+        return f"There are {has:,} numbers, and the other sizes make {asked:,}, which does not divide them."
+    return f"The sizes make {asked:,} numbers, and there are {has:,}: print the shape of what is reshaped."
+
+
+def _sizes_side_by_side(said: str, there: str, code: str) -> str:
+    """Of two tensors that are added or multiplied number by number."""
+    found = re.search(
+        r"tensor a \((\d+)\) must match the size of tensor b \((\d+)\) at non-singleton dimension (\d+)", said
+    )
+    if not found:
+        return ""
+    for one, other in combinations(_shapes(there), 2):
+        fewer, more = sorted((one, other), key=len)
+        axis = int(found[3])  # of the longer one, on which the shorter one lies one further to the right
+        if len(fewer) == len(more) - 1 and any(more[:k] + more[k + 1 :] == fewer for k in range(1, len(more))):
+            if 0 < axis < len(more) and {str(more[axis]), str(fewer[axis - 1])} == {found[1], found[2]}:
+                return f"{fewer} is {more} without an axis: if it is a sum, mean, norm or amax, keepdim=True keeps that axis."
+    if re.search(r"\b(sum|mean|norm|amax|amin|std|var)\(", code) and "keepdim" not in code:
+        return (
+            "After sum, mean, norm or amax along an axis, keepdim=True keeps that axis, with length 1: is it missing?"
+        )
+    return f"Counted from the last axis, {found[1]} and {found[2]} stand side by side, and are not the same: print both shapes."
+
+
+def _channels(said: str) -> str:
+    """Of a convolution."""
+    found = re.search(r"groups=(\d+), .*weight of size \[+([\d, ]+)\]", said)
+    if not found:
+        return ""
+    groups, weight = int(found[1]), [int(size) for size in found[2].split(",")]
+    came = re.search(r"to have (\d+) channels, but got (\d+)", said)
+    if came and groups == 1 and weight[1:2] == [1]:
+        return "With groups=1 every kernel takes all features: a depthwise convolution has a kernel for each, groups=d."
+    if came:
+        return (
+            f"F.conv2d takes the second axis for the features: there it finds {came[2]}, and the weight, {tuple(weight)}, is for "
+            f"{came[1]}."
+        )
+    return f"With groups={groups} there are {groups} kernels or a multiple of that, and the weight, {tuple(weight)}, has {weight[0]}."
+
+
+def _shapes(there: str) -> list[tuple[int, ...]]:
+    """Those of the tensors that are named, "Q has the shape (2, 3, 5), d_k = 5"."""
+    return [tuple(map(int, re.findall(r"\d+", shape))) for shape in re.findall(r"has the shape \(([\d, ]+)\)", there)]
 
 
 def close(x: Tensor, y: Tensor, dtype: torch.dtype) -> bool:
@@ -136,7 +198,7 @@ def wrong_numbers(output: Tensor, expected: Tensor, dtype: torch.dtype, axes: tu
     if inexact and nearly(output, expected):
         return "The numbers agree to two or three digits only: is something rounded, or computed in half precision?"
     if not output.any():
-        return "The result is zero everywhere."
+        return ZERO
     if output.numel() > 1 and bool((output == output.flatten()[0]).all()):
         return f"The result is the same number everywhere, {output.flatten()[0]:.4g}."
     factor = (output * expected).sum() / (expected * expected).sum()
@@ -145,9 +207,13 @@ def wrong_numbers(output: Tensor, expected: Tensor, dtype: torch.dtype, axes: tu
     offset = (output - expected).mean()
     if close(output, expected + offset, dtype):
         return f"Every number is the expected one plus {offset:.4g}."
-    factors = (output * expected).sum(-1, keepdim=True) / (expected * expected).sum(-1, keepdim=True)
-    if close(output, factors * expected, dtype):
-        return f"Each {axes[-2]} is the expected one times a factor of its own."
+    if output.ndim > 1 and output.shape[-1] > 1:  # of one number alone any other is a multiple
+        factors = (output * expected).sum(-1, keepdim=True) / (expected * expected).sum(-1, keepdim=True)
+        if close(output, factors * expected, dtype):
+            left_out = ~output.any(dim=-1, keepdim=True)
+            if close(output, expected * ~left_out, dtype):
+                return LEFT_OUT
+            return OWN_FACTOR.format(axes[-2])
     for axis, name in enumerate(axes):
         if close(output.flip(axis), expected, dtype):
             return f"The numbers are right, but in the reverse order of the axis `{name}`."

@@ -1,14 +1,14 @@
 """Words for a wrong answer: the mistake that gives its numbers, or else what can be seen of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from vitlab.checks.engine import diagnosis, values
 from vitlab.checks.engine.candidate import Candidate, message
 from vitlab.checks.engine.exercise import Exercise
-from vitlab.checks.engine.observation import seen
+from vitlab.checks.engine.observation import NUMBERS_WRONG, seen
 from vitlab.checks.engine.report import Example, Excerpt
 from vitlab.checks.engine.smallest import smallest
 from vitlab.checks.engine.table import THOSE_OF, lookup
@@ -30,7 +30,7 @@ class Told:
 
 def explain(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed: int) -> Told:
     """The words for what the trials showed: the mistake that gives these numbers, or else what was seen of it."""
-    misplaced = [trial for trial in trials if trial.misplaced]
+    misplaced = _without_chance(exercise, [trial for trial in trials if trial.misplaced])
     beside = [trial.fault for trial in trials if trial.fault and not trial.misplaced][:1]
     if not misplaced:
         return Told(beside or [f"`{exercise.name}` is right."])
@@ -47,6 +47,17 @@ def explain(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed:
         if right := [trial for trial in trials if not trial.misplaced]:
             sentences.append(f"It works for {right[0].case.description}, but not for {first.case.description}.")
     return Told(sentences + beside, _excerpt(exercise, first), smallest(exercise, candidate), bool(named))
+
+
+def _without_chance(exercise: Exercise, trials: list[Trial]) -> list[Trial]:
+    """The trials, the first of them without a pattern that only it has: in few numbers there are many."""
+    patterns = [diagnosis.OWN_FACTOR.format(exercise.axes[-2])] if len(exercise.axes) > 1 else []
+    for pattern in (*patterns, diagnosis.LEFT_OUT):
+        if trials and pattern in trials[0].fault:
+            told = (trial for trial in trials if trial.came is not None and trial.came.shape[-1:] != (1,))
+            if not all(pattern in trial.fault or diagnosis.ZERO in trial.fault for trial in told):
+                return [replace(trials[0], fault=NUMBERS_WRONG), *trials[1:]]
+    return trials
 
 
 def mistake(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed: int) -> str:

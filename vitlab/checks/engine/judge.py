@@ -198,7 +198,7 @@ def _raised(exercise: Exercise, outcome: Outcome) -> str:
         return f"`{exercise.name}` is not written yet: replace the line that raises NotImplementedError."
     place, _, code = outcome.line.partition(": ")
     where = f" at {place}{inside}{': ' if code else ''}{code}" if place else ""
-    advice = diagnosis.hint(outcome.text + (outcome.warned if ".T" in code else ""))
+    advice = diagnosis.hint(outcome.text + (outcome.warned if ".T" in code else ""), outcome.there, code)
     if not where and outcome.text.startswith("TypeError") and "argument" in outcome.text:
         advice = f"It is called as {exercise.name}({', '.join(exercise.arguments)})."
     there = f" There, {outcome.there}." if outcome.there else ""
@@ -253,8 +253,9 @@ def _too_large(exercise: Exercise, candidate: Candidate, case: Case, outcome: Ou
     made = math.prod(outcome.largest)
     if not case.largest or made <= allowed or made <= _made_by_earlier(exercise, candidate, case):
         return ""
+    why = exercise.why_too_large(outcome.largest, *case.arguments)
     return (
-        f"{RIGHT_BUT} a tensor of {made:,} numbers is made on the way, {outcome.largest}. "
+        f"{RIGHT_BUT} a tensor of {made:,} numbers is made on the way, {outcome.largest}. {why}{' ' if why else ''}"
         f"It can be done with {math.prod(case.largest):,} at most, {case.largest}."
     )
 
