@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vitlab import checks
-from vitlab.attention import attention, attention_scores, multi_head_self_attention
+from vitlab.attention import attention, attention_scores, concatenate_heads, multi_head_self_attention, split_heads
 from vitlab.checks.engine import diagnosis, table, values
 from vitlab.checks.engine.candidate import LocalCandidate
 from vitlab.checks.engine.exercise import Exercise, Part, Sizes
@@ -18,11 +18,15 @@ from vitlab.checks.engine.judge import judge
 from vitlab.checks.engine.observation import missed_step, seen
 from vitlab.checks.engine.program import RESULT, Program, read
 from vitlab.checks.engine.slips import run
+from vitlab.checks.engine.slips.view import View
 from vitlab.checks.engine.smallest import smallest
 from vitlab.checks.engine.trial import Trial
 from vitlab.checks.engine.words import Notation
+from vitlab.decoder import project_and_upsample, upsample
 from vitlab.embeddings import patchify
 from vitlab.encoder import encoder_block
+from vitlab.layer_norm import layer_norm
+from vitlab.sra import spatial_reduction
 
 EXERCISES = checks.derivable()
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
@@ -493,3 +497,205 @@ def test_where_only_exceptions_are_wrong_a_mistake_is_known_by_their_words_alone
     for seed in range(3):
         result = judged("overlapping_patches", viewed, seed)
         assert "use reshape" in result.sentences[0] and "border" not in " ".join(result.sentences)
+
+
+# ---- Answers as students of the second part write them, and what they hear.
+
+
+def head_on_a_square_grid(tokens, W, b, grid, patch_size):
+    side = int(tokens.shape[1] ** 0.5)
+    scores = (tokens @ W + b).transpose(1, 2).reshape(len(tokens), -1, side, side)
+    return F.interpolate(scores, size=(side * patch_size, side * patch_size), mode="bilinear")
+
+
+def head_without_the_first_token(tokens, W, b, grid, patch_size):
+    scores = (tokens[:, 1:] @ W + b).transpose(1, 2).unflatten(2, grid)
+    return F.interpolate(scores, scale_factor=patch_size, mode="bilinear")
+
+
+def head_that_stretches_classes(tokens, W, b, grid, patch_size):
+    scores = (tokens @ W + b).unflatten(1, grid)
+    return F.interpolate(scores, size=(grid[0] * patch_size, grid[1] * patch_size), mode="bilinear")
+
+
+def masks_of_layer_norm(patches, classes):
+    p, c = ((x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True) for x in (patches, classes))
+    return p @ c.mT
+
+
+def size_of_a_range(size, kernel_size, stride, padding):
+    return len(range(0, size + 2 * padding - kernel_size, stride))
+
+
+def size_of_every_start(size, kernel_size, stride, padding):
+    return len(range(0, size + 2 * padding, stride))
+
+
+def embedded_with_a_turned_kernel(images, E, b, kernel_size, stride):
+    k = kernel_size
+    weight = E.reshape(k, k, images.shape[1], -1).permute(3, 2, 1, 0)
+    return F.conv2d(images, weight, b, stride=stride, padding=k // 2).permute(0, 2, 3, 1)
+
+
+def sra_of(queries, keys, values, lay_out=lambda Z, X: Z.reshape(X.shape)):
+    """`queries` ... say of what they are made: the tokens or the squares."""
+
+    def function(X, p, num_heads, sr_ratio):
+        tokens = squares = X.flatten(1, 2)
+        if sr_ratio > 1:
+            squares = layer_norm(spatial_reduction(X, p["W_S"], p["b_S"], sr_ratio), p["gamma"], p["beta"], 1e-5)
+        of = {"tokens": tokens, "squares": squares}
+        parts = ((queries, "W_Q"), (keys, "W_K"), (values, "W_V"))
+        Q, K, V = (split_heads(of[kind] @ p[W], num_heads) for kind, W in parts)
+        return lay_out(concatenate_heads(attention(Q, K, V)) @ p["W_O"], X)
+
+    return function
+
+
+def sra_of_strips(X, p, num_heads, sr_ratio):
+    R, rows, columns = sr_ratio, X.shape[1] // sr_ratio, X.shape[2] // sr_ratio
+    tokens = squares = X.flatten(1, 2)
+    if R > 1:
+        squares = X[:, : rows * R, : columns * R].reshape(len(X), rows * columns, -1) @ p["W_S"] + p["b_S"]
+        squares = layer_norm(squares, p["gamma"], p["beta"], 1e-5)
+    Q, K, V = (split_heads(x @ p[W], num_heads) for x, W in ((tokens, "W_Q"), (squares, "W_K"), (squares, "W_V")))
+    return (concatenate_heads(attention(Q, K, V)) @ p["W_O"]).reshape(X.shape)
+
+
+def convolution_of_the_inside(X, kernel, bias):
+    Y = torch.zeros_like(X)
+    for i in range(1, X.shape[1] - 1):
+        for j in range(1, X.shape[2] - 1):
+            Y[:, i, j] = (X[:, i - 1 : i + 2, j - 1 : j + 2] * kernel).sum(dim=(1, 2)) + bias
+    return Y
+
+
+def convolution_with_padded_features(X, kernel, bias):
+    padded, Y = F.pad(X, (1, 1, 1, 1)), bias
+    for u in range(3):
+        for v in range(3):
+            Y = Y + kernel[u, v] * padded[:, u : u + X.shape[1], v : v + X.shape[2]]
+    return Y
+
+
+def map_by_one_factor(F_i, L, b, size):
+    projected = torch.einsum("bihw,ic->bchw", F_i, L) + b[:, None, None]
+    return F.interpolate(projected, scale_factor=size[0] / F_i.shape[2], mode="bilinear")
+
+
+def maps_of_the_smallest_size(features, p):
+    size = features[-1].shape[-2:]
+    maps = [project_and_upsample(f, p[f"L_{i}"], p[f"b_{i}"], size) for i, f in enumerate(features, start=1)]
+    fused = torch.relu(torch.cat(maps, dim=1).permute(0, 2, 3, 1) @ p["W"] + p["b"])
+    return (fused @ p["W_head"] + p["b_head"]).permute(0, 3, 1, 2)
+
+
+def fused_by_one_row(features, p):
+    fused = p["b"][:, None, None]
+    for i, F_i in enumerate(features):
+        L, b, W_i = p[f"L_{i + 1}"], p[f"b_{i + 1}"], p["W"][i]
+        fused = fused + project_and_upsample(F_i, L * W_i, b * W_i, features[0].shape[-2:])
+    return (torch.relu(fused).permute(0, 2, 3, 1) @ p["W_head"] + p["b_head"]).permute(0, 3, 1, 2)
+
+
+def fused_after_stretching(features, p):
+    fused = p["b"]
+    for i, (F_i, W_i) in enumerate(zip(features, p["W"].chunk(4), strict=True), start=1):
+        large = upsample(F_i, features[0].shape[-2:]).permute(0, 2, 3, 1)
+        fused = fused + large @ (p[f"L_{i}"] @ W_i) + p[f"b_{i}"] @ W_i
+    return (torch.relu(fused) @ p["W_head"] + p["b_head"]).permute(0, 3, 1, 2)
+
+
+def fused_in_one_stack(features, p):
+    size, Ws = features[0].shape[-2:], p["W"].chunk(4)
+    parts = [
+        project_and_upsample(f, p[f"L_{i}"] @ W, p[f"b_{i}"] @ W, size)
+        for i, (f, W) in enumerate(zip(features, Ws, strict=True), 1)
+    ]
+    fused = torch.relu(torch.stack(parts).sum(dim=0) + p["b"][:, None, None])
+    return (fused.permute(0, 2, 3, 1) @ p["W_head"] + p["b_head"]).permute(0, 3, 1, 2)
+
+
+def rate_that_rises_first(step, steps, warmup_steps, peak):
+    up, down = (step + 1) / warmup_steps, 1 - (step - warmup_steps) / (steps - warmup_steps)
+    return peak * (up if step < warmup_steps else down)
+
+
+HEARD = (
+    ("linear_head", head_on_a_square_grid, "The grid is taken as square"),
+    ("linear_head", head_without_the_first_token, "The first token is left out as a class token"),
+    ("linear_head", head_that_stretches_classes, "the exchange of axes of the grid of scores is missing"),
+    ("mask_scores", masks_of_layer_norm, "This is layer normalization"),
+    ("output_size", size_of_a_range, "ends before the last start"),
+    ("output_size", size_of_every_start, "Every patch is counted that starts within the padded image"),
+    ("embed_overlapping_patches", embedded_with_a_turned_kernel, "E.reshape(k, k, C, d).permute(3, 2, 0, 1)"),
+    ("spatial_reduction_attention", sra_of("squares", "squares", "squares"), "The queries are reduced as well"),
+    ("spatial_reduction_attention", sra_of("tokens", "squares", "tokens"), "The values come from all tokens"),
+    ("spatial_reduction_attention", sra_of("tokens", "tokens", "squares"), "The keys come from all tokens"),
+    ("spatial_reduction_attention", sra_of_strips, "The grid is cut by a reshape alone"),
+    (
+        "spatial_reduction_attention",
+        sra_of("tokens", "squares", "squares", lambda Z, X: Z),
+        "the reshape of the result is missing",
+    ),
+    ("depthwise_convolution", convolution_of_the_inside, "those at the border come out as 0"),
+    ("depthwise_convolution", convolution_with_padded_features, "F.pad counts axes from the last"),
+    ("project_and_upsample", map_by_one_factor, "rows should be stretched by H / h and columns by W / w"),
+    ("all_mlp_decoder", maps_of_the_smallest_size, "the size of the last and smallest one"),
+    ("fused_decoder", fused_by_one_row, "W_i is one row of W"),
+    ("fused_decoder", fused_after_stretching, "A map is stretched with all its C_i channels"),
+    ("fused_decoder", fused_in_one_stack, "All four maps are kept side by side"),
+    ("poly_learning_rate", rate_that_rises_first, "It is divided by warmup_steps where that is 0"),
+)
+
+
+@pytest.mark.parametrize(("name", "function", "words"), HEARD, ids=lambda value: getattr(value, "__name__", None))
+def test_what_is_told_in_the_second_part(name, function, words):
+    for seed in range(3):
+        assert words in judged(name, function, seed).sentences[0]
+
+
+def test_a_step_with_words_is_told_in_them_and_shown_with_them():
+    def linear_head(tokens, W, b, grid, patch_size):
+        return head_that_stretches_classes(tokens, W, b, grid, patch_size)
+
+    text = str(checks.check(linear_head))
+    assert "laid_out" not in text and "of a right solution;" not in text
+    assert "  # z W + b\n" in text  # beside its numbers, under the smallest case
+
+
+def test_the_size_of_an_argument_s_axis_has_the_declared_symbol():
+    """H / h, where another size happens to be as long as h."""
+
+    def stretched(F_i, L, b, size):
+        factor = size[0] // F_i.shape[2]
+        return factor * F_i
+
+    exercise = EXERCISES["project_and_upsample"]
+    view = View(read(stretched), exercise, table.fixed_cases(exercise)[0])
+    assert view.notation.of("F_i.shape[2]") == "h" and view.notation.of("F_i.shape[1]") == "C_i"
+
+
+def test_a_factor_of_its_own_is_told_where_there_are_numbers_to_tell_it():
+    expected = torch.arange(1.0, 25).reshape(2, 3, 4)
+    axes = ("image", "token", "feature")
+    factors = torch.arange(2.0, 8).reshape(2, 3, 1)
+
+    def told(output, expected=expected):
+        return diagnosis.wrong_numbers(output, expected, torch.float32, axes)
+
+    assert told(factors * expected) == "Each token is the expected one times a factor of its own."
+    assert "factor" not in told(factors * expected[..., :1], expected[..., :1])
+    assert "wherever it is not 0" in told(expected * (factors > 3))
+
+    def scores(Q, K, odd=False):
+        A = attention_scores(Q, K)
+        return (
+            A.square().cumsum(-2).sin() if odd and len(Q) > 1 else A * torch.arange(2.0, 2 + A.shape[1])[:, None].sin()
+        )
+
+    for odd, words in (
+        (False, "Each query is the expected one times"),
+        (True, "The shape is right, but the numbers are"),
+    ):
+        assert words in judged("attention_scores", lambda Q, K, odd=odd: scores(Q, K, odd)).sentences[0]

@@ -88,13 +88,13 @@ def _(labels):
 
 
 @shifted.misconception(
-    "0 becomes -1 (and 255 becomes 254): what is no class becomes 255, and what is ignored already stays 255."
+    "0 becomes -1 (and 255 becomes 254): what is no class should become 255, and what is ignored already stays 255."
 )
 def _(labels):
     return labels.long() - 1
 
 
-@shifted.misconception("0 becomes -1: what is no class becomes 255, which the loss ignores.")
+@shifted.misconception("0 becomes -1: what is no class should become 255, which the loss ignores.")
 def _(labels):
     return torch.where(labels == 255, 255, labels.long() - 1)
 
@@ -158,7 +158,7 @@ def _(labels):
     return torch.where(ignored, 156, labels - 1)
 
 
-@shifted.misconception("What is ignored becomes -1: it becomes 255, which the loss ignores.")
+@shifted.misconception("What is ignored becomes -1, and should become 255, which the loss ignores.")
 def _(labels):
     ignored = torch.logical_or(labels == 0, labels == 255)
     return torch.where(ignored, -1, labels.long() - 1)
@@ -174,28 +174,28 @@ def _(labels):
 
 
 @shifted.misconception(
-    "0 becomes class 0, the same as 1 (and 255 becomes 254): what is no class becomes 255, and what is ignored already "
+    "0 becomes class 0, the same as 1 (and 255 becomes 254): what is no class should become 255, and what is ignored already "
     "stays 255."
 )
 def _(labels):
     return (labels.long() - 1).clamp(min=0)
 
 
-@shifted.misconception("150 keeps its number, which no class has: it is the last class, and becomes 149.")
+@shifted.misconception("150 keeps its number, which no class has: it is the last class, and should become 149.")
 def _(labels):
     filled = labels.masked_fill(labels == 0, 255)
     is_class = filled < 150
     return filled - is_class.to(torch.uint8)
 
 
-@shifted.misconception("1 keeps its number, and is the same as 2 then: it is the first class, and becomes 0.")
+@shifted.misconception("1 keeps its number, and is the same as 2 then: it is the first class, and should become 0.")
 def _(labels):
     filled = labels.masked_fill(labels == 0, 255)
     is_class = torch.logical_and(filled > 1, filled < 255)
     return filled - is_class.to(torch.uint8)
 
 
-NO_SHIFT = "The classes keep their numbers 1 ... 150: they become 0 ... 149, since the scores of N classes are numbered from 0."
+NO_SHIFT = "The classes keep their numbers 1 ... 150, and should become 0 ... 149, since the scores of N classes are numbered from 0."
 
 
 @shifted.misconception(NO_SHIFT)
@@ -203,17 +203,17 @@ def _(labels):
     return labels.masked_fill(labels == 0, 255)
 
 
-@shifted.misconception("The labels are as they were: 0 becomes 255, and 1 ... 150 become 0 ... 149.")
+@shifted.misconception("The labels are as they were: 0 should become 255, and 1 ... 150 should become 0 ... 149.")
 def _(labels):
     return labels.clone()
 
 
-@shifted.misconception("0 becomes class 0, the same as 1: what is no class becomes 255, which the loss ignores.")
+@shifted.misconception("0 becomes class 0, the same as 1: what is no class should become 255, which the loss ignores.")
 def _(labels):
     return torch.where(labels == 255, 255, labels.long().sub(1).clamp(min=0))
 
 
-@shifted.misconception("0 becomes a class 150 of its own: what is no class becomes 255, which the loss ignores.")
+@shifted.misconception("0 becomes a class 150 of its own: what is no class should become 255, which the loss ignores.")
 def _(labels):
     classes = torch.where(labels == 0, 150, labels.long() - 1)
     return torch.where(labels == 255, 255, classes)
@@ -225,25 +225,25 @@ def _(labels):
     return shift_labels(once)
 
 
-@shifted.misconception("The shift goes the wrong way: 1 becomes 0, so 1 is subtracted.")
+@shifted.misconception("The shift goes the wrong way: 1 should become 0, so subtract 1.")
 def _(labels):
     ignored = torch.logical_or(labels == 0, labels == 255)
     return torch.where(ignored, 255, labels + 1)
 
 
-@shifted.misconception("What is ignored becomes class 0: 255 stays 255, as what is no class becomes 255.")
+@shifted.misconception("What is ignored becomes class 0: 255 should stay 255, as what is no class should become 255.")
 def _(labels):
     classes = labels.long() - 1
     return torch.where(torch.logical_or(labels == 0, labels == 255), 0, classes)
 
 
-@shifted.misconception("150 is ignored, too: it is the last class, and becomes 149.")
+@shifted.misconception("150 is ignored, too: it is the last class, and should become 149.")
 def _(labels):
     ignored = torch.logical_or(labels == 0, labels >= 150)
     return torch.where(ignored, 255, labels - 1)
 
 
-@shifted.misconception("1 is ignored, too: it is the first class, and becomes 0.")
+@shifted.misconception("1 is ignored, too: it is the first class, and should become 0.")
 def _(labels):
     ignored = torch.logical_or(labels <= 1, labels == 255)
     return torch.where(ignored, 255, labels - 1)
@@ -275,6 +275,13 @@ loss = Exercise(
     returns="",
     given=(upsample,),
     draw=_drawn_scene,
+    steps={
+        "upsampled": "the upsampled map of scores",
+        "log_p": "log p",
+        "losses": "the loss of each pixel",
+        "counted": "the mask of pixels that count",
+        "classes": "the map of labels",
+    },
     parts=(
         Part(
             "as many scores as pixels",
@@ -614,7 +621,7 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
-@rate.misconception("After the warm-up the rate follows a cosine: here it falls in a line.")
+@rate.misconception("After the warm-up the rate follows a cosine, and should fall in a straight line.")
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) / (steps - warmup_steps)
@@ -647,7 +654,7 @@ def _(step, steps, warmup_steps, peak):
 
 
 AT_THE_PEAK = (
-    "After the warm-up the rate stays at the peak: it falls to 0 in a straight line. (Where t is computed with //, it is an "
+    "After the warm-up the rate stays at the peak, and should fall to 0 in a straight line. (Where t is computed with //, it is an "
     "integer, 0 all the way: divide with /.)"
 )
 
@@ -660,7 +667,7 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
-@rate.misconception("After the warm-up the rate falls exponentially: here it falls in a straight line.")
+@rate.misconception("After the warm-up the rate falls exponentially, and should fall in a straight line.")
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) / (steps - warmup_steps)
@@ -684,10 +691,20 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
-@rate.misconception(
+DIVIDED_BY_0 = (
     "It is divided by warmup_steps where that is 0, too: without a warm-up nothing rises. Ask first whether step < "
     "warmup_steps, or divide by max(warmup_steps, 1)."
 )
+
+
+@rate.misconception(DIVIDED_BY_0)
+def _(step, steps, warmup_steps, peak):
+    rising = (step + 1) / warmup_steps  # of two whole numbers: Python says it in other words than below
+    falling = 1 - (step - warmup_steps) / (steps - warmup_steps)
+    return peak * (rising if step < warmup_steps else falling)
+
+
+@rate.misconception(DIVIDED_BY_0)
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / warmup_steps
     t = (step - warmup_steps) / (steps - warmup_steps)

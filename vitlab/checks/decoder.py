@@ -1,5 +1,7 @@
 """Checks of the exercise `decoder`: one map of the pyramid, the lecture's four steps, and the same without large tensors."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -8,6 +10,13 @@ from vitlab.checks.engine.exercise import Exercise, FollowThrough, Part, Sizes
 from vitlab.decoder import all_mlp_decoder, fused_decoder, project_and_upsample, upsample
 
 # ---- project_and_upsample
+
+STEPS = {
+    "tokens": "the map with its channels last",
+    "projected": "F̃",
+    "channels_first": "F̃ with its channels first",
+    "kernel": "L as a kernel",
+}
 
 project = Exercise(
     project_and_upsample,
@@ -33,6 +42,7 @@ project = Exercise(
         ),
     ),
     pinned={"s": 2},
+    steps=STEPS,
 )
 
 
@@ -65,7 +75,7 @@ CORNERS = (
     "The corners are aligned (align_corners=True): here the outer edges of the corner pixels are, align_corners=False."
 )
 NEAREST = "Every pixel takes the value of the nearest one: the upsampling is bilinear, mode='bilinear'."
-CHANNELS_LAST = "The channels come last: what is returned has them behind the images, (B, C, H, W). Permute it back."
+CHANNELS_LAST = "The result is (B, H, W, C), its channels last, and should be (B, C, H, W): permute(0, 3, 1, 2)."
 
 
 @project.misconception(CORNERS)
@@ -124,6 +134,22 @@ def _(F_i, L, b, size):
 )
 def _(F_i, L, b, size):
     return F.interpolate(_projected(F_i, L, b), scale_factor=size[0] // F_i.shape[2], mode="bilinear")
+
+
+ONE_FACTOR = (
+    "Rows and columns are stretched by one factor, {}: rows should be stretched by H / h and columns by W / w, which differ "
+    "where the map was rounded up. Give interpolate size=size."
+)
+
+
+@project.misconception(ONE_FACTOR.format("H / h"))
+def _(F_i, L, b, size):
+    return F.interpolate(_projected(F_i, L, b), scale_factor=size[0] / F_i.shape[2], mode="bilinear")
+
+
+@project.misconception(ONE_FACTOR.format("W / w"))
+def _(F_i, L, b, size):
+    return F.interpolate(_projected(F_i, L, b), scale_factor=size[1] / F_i.shape[3], mode="bilinear")
 
 
 @project.misconception(
@@ -219,6 +245,13 @@ TAKES = {
     | {"W": "4*C C", "b": "C", "W_head": "C N", "b_head": "N"},
 }
 ALL_ALIKE = {"C_1": "C", "C_2": "C", "C_3": "C", "C_4": "C", "N": "C"}
+STEPS_OF_ALL = STEPS | {
+    **{f"F_hat_{i}": f"F̂_{i}" for i in (1, 2, 3, 4)},
+    **{f"fused_{i}": f"the fused map {i}" for i in (1, 2, 3, 4)},
+    "concatenated": "the concatenation",
+    "fused": "the fused map",
+    "activated": "ReLU's result",
+}
 PINNED = {"B": 2, "H_1": 6, "W_1": 9}  # 6, 3, 2, 1 rows and 9, 5, 3, 2 columns
 EXACT = Part(
     "float64, gradients",
@@ -287,6 +320,7 @@ taught = Exercise(
         EXACT,
     ),
     pinned=PINNED,
+    steps=STEPS_OF_ALL,
 )
 
 
@@ -446,7 +480,9 @@ def _(features, p):
     return all_mlp_decoder(features, p).argmax(dim=1)
 
 
-@taught.misconception("The classes come last: what is returned has them behind the images, (B, N, H_1, W_1).")
+@taught.misconception(
+    "The result is (B, H_1, W_1, N), its classes last, and should be (B, N, H_1, W_1): permute(0, 3, 1, 2)."
+)
 def _(features, p):
     return all_mlp_decoder(features, p).permute(0, 2, 3, 1)
 
@@ -460,10 +496,13 @@ def _(features, p):
 
 
 @taught.misconception(
-    "The maps are brought to the size of the last and smallest one: they are brought to that of the first, features[0]."
+    "The maps are brought to the size of the last and smallest one, and should be brought to that of the first, features[0]."
 )
 def _(features, p):
-    hats = [upsample(F_hat, features[-1].shape[-2:]) for F_hat in _hats(features, p)]
+    hats = [
+        project_and_upsample(F_i, p[f"L_{i}"], p[f"b_{i}"], features[-1].shape[-2:])
+        for i, F_i in enumerate(features, start=1)
+    ]
     return _fuse_and_classify(torch.cat(hats, dim=1), p)
 
 
@@ -540,7 +579,7 @@ def _(features, p):
 
 
 @taught.misconception(
-    "The maps are brought to the size of the second one: they are brought to that of the first and largest, features[0]."
+    "The maps are brought to the size of the second one, and should be brought to that of the first and largest, features[0]."
 )
 def _(features, p):
     hats = [
@@ -582,6 +621,18 @@ def _widest(features: list[Tensor], p: dict[str, Tensor]) -> tuple[int, ...]:
     return B, len(p["b"]), H, W
 
 
+def _why_too_large(shape: tuple[int, ...], features: list[Tensor], p: dict[str, Tensor]) -> str:
+    B, C, H, W = _widest(features, p)
+    channels = math.prod(shape) / (B * H * W)
+    if channels == 4 * C:
+        return "All four maps are kept side by side: add each to the sum as soon as it is there."
+    if channels in [F_i.shape[1] for F_i in features]:
+        return (
+            "A map is stretched with all its C_i channels: multiply it by L_i W_i first, and stretch what comes of it."
+        )
+    return ""
+
+
 def _fused(project_and_upsample, features, p):
     size, fused = features[0].shape[-2:], p["b"][:, None, None]
     for i, (F_i, W_i) in enumerate(zip(features, p["W"].chunk(4), strict=True), start=1):
@@ -614,7 +665,7 @@ fused = Exercise(
                 B=1,
                 C_1=2,
                 C_4="large",
-                C=5,
+                C=6,  # 4C is none of C_1 ... C_4, so that a tensor that is too large shows where it comes from
                 N=3,
                 H_1=15,
                 W_1=10,
@@ -625,6 +676,8 @@ fused = Exercise(
         EXACT,
     ),
     pinned=PINNED,
+    why_too_large=_why_too_large,
+    steps=STEPS_OF_ALL,
 )
 
 
@@ -665,14 +718,14 @@ def _(features, p):
     return _sum(features, p, lambda F_i, L, b, W, size: project_and_upsample(F_i, L @ W, 0 * b, size))
 
 
-@fused.misconception("The bias b is added to every map, four times in all: it is added to their sum once.")
+@fused.misconception("The bias b is added to every map, four times in all, and should be added once, to their sum.")
 def _(features, p):
     return _sum(
         features, p | {"b": 4 * p["b"]}, lambda F_i, L, b, W, size: project_and_upsample(F_i, L @ W, b @ W, size)
     )
 
 
-@fused.misconception("The bias b of the fusion is missing: it is added once, to the sum of the four maps.")
+@fused.misconception("The bias b of the fusion is missing: add it once, to the sum of the four maps.")
 def _(features, p):
     return _sum(
         features, p | {"b": 0 * p["b"]}, lambda F_i, L, b, W, size: project_and_upsample(F_i, L @ W, b @ W, size)
@@ -735,6 +788,30 @@ def _(features, p):
 )
 def _(features, p):
     return fused_decoder(features, p | {"W": torch.cat([p["W"][i::4] for i in range(4)])})
+
+
+ONE_ROW = (
+    "W_i is one row of W: it is a block of C rows, W.chunk(4) or W[i*C:(i+1)*C], and L_i and b_i are multiplied by it as a "
+    "matrix, L_i @ W_i."
+)
+
+
+@fused.misconception(ONE_ROW)
+def _(features, p):
+    size = features[0].shape[-2:]
+    summed = p["b"][:, None, None]
+    for i, (F_i, W_i) in enumerate(zip(features, p["W"], strict=False), start=1):
+        summed = summed + project_and_upsample(F_i, p[f"L_{i}"] * W_i, p[f"b_{i}"] * W_i, size)
+    return _classify(summed, p)
+
+
+@fused.misconception(ONE_ROW)
+def _(features, p):
+    size = features[0].shape[-2:]
+    summed = p["b"][:, None, None]
+    for i, (F_i, W_i) in enumerate(zip(features, p["W"], strict=False), start=1):
+        summed = summed + project_and_upsample(F_i, p[f"L_{i}"] @ W_i, p[f"b_{i}"] @ W_i, size)
+    return _classify(summed, p)
 
 
 @fused.misconception("The first block of W is used for all four maps: each has C rows of its own.")

@@ -10,6 +10,20 @@ from vitlab.mix_ffn import depthwise_convolution, mix_ffn
 
 # ---- depthwise_convolution
 
+STEPS = {
+    "padded": "the grid with its border",
+    "windows": "the grid of neighbours",
+    "weight": "the kernel with the features first",
+    "channels_first": "the grid of tokens with the features first",
+    "convolved": "the convolution",
+    "above": "the row above",
+    "beside": "the row itself",
+    "below": "the row below",
+    "Y_0": "the sum over the row above",
+    "Y_1": "the sum over the row itself",
+    "Y_2": "the sum over the row below",
+}
+
 convolve = Exercise(
     depthwise_convolution,
     takes={"X": "B H W d", "kernel": "3 3 d", "bias": "d"},
@@ -42,6 +56,7 @@ convolve = Exercise(
         ),
     ),
     pinned={"B": 2, "H": 5, "W": 7},
+    steps=STEPS,
 )
 
 
@@ -179,13 +194,13 @@ def _(X, kernel, bias):
 
 
 REPLICATED = (
-    "Beyond the border the nearest token is repeated: here neighbours beyond it are 0. With copies a token could hardly tell "
+    "Beyond the border the nearest token is repeated: neighbours beyond it should be 0. With copies a token could hardly tell "
     "that it stands at the border."
 )
-REFLECTED = "Beyond the border the grid is mirrored: here neighbours beyond it are 0."
+REFLECTED = "Beyond the border the grid is mirrored: neighbours beyond it should be 0."
 CIRCULAR = (
-    "Beyond the border the grid goes on at its other side, as torch.roll and circular padding do: here neighbours beyond "
-    "it are 0."
+    "Beyond the border the grid goes on at its other side, as torch.roll and circular padding do: neighbours beyond "
+    "it should be 0."
 )
 VALID = (
     "Nothing is put around the grid, so that it comes out two rows and two columns smaller: put a border of one zero at "
@@ -221,16 +236,29 @@ BORDER_LEFT_OUT = (
 )
 
 
+def _inside(X):
+    """1 where all nine neighbours are there, and 0 at the border: all of a grid narrower than the kernel is border."""
+    inside = torch.zeros_like(X)
+    inside[:, 1:-1, 1:-1] = 1
+    return inside
+
+
 @convolve.misconception(BORDER_LEFT_OUT.format("0"))
 def _(X, kernel, bias):
-    inside = _convolved(X, kernel, bias, "constant")[:, 1:-1, 1:-1]
-    return F.pad(inside, (0, 0, 1, 1, 1, 1))
+    convolved = _convolved(X, kernel, bias, "constant")
+    return convolved * _inside(X)
+
+
+@convolve.misconception(BORDER_LEFT_OUT.format("0"))
+def _(X, kernel, bias):  # stops where the grid is narrower than the kernel
+    features = F.conv2d(X.permute(0, 3, 1, 2), kernel.permute(2, 0, 1)[:, None], bias, groups=len(bias))
+    return F.pad(features.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
 
 
 @convolve.misconception(BORDER_LEFT_OUT.format("the bias"))
 def _(X, kernel, bias):
-    inside = _convolved(X, kernel, 0 * bias, "constant")[:, 1:-1, 1:-1]
-    return F.pad(inside, (0, 0, 1, 1, 1, 1)) + bias
+    convolved = _convolved(X, kernel, 0 * bias, "constant")
+    return convolved * _inside(X) + bias
 
 
 @convolve.misconception(BORDER_LEFT_OUT.format("they went in"))
@@ -313,7 +341,9 @@ def _(X, kernel, bias):
     return torch.einsum("bijcuv,uvc->bijc", windows, kernel)
 
 
-@convolve.misconception("The bias is added once for each of the nine neighbours: it is added once, outside the sum.")
+@convolve.misconception(
+    "The bias is added once for each of the nine neighbours, and should be added once, outside the sum."
+)
 def _(X, kernel, bias):
     padded = F.pad(X, (0, 0, 1, 1, 1, 1))
     windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)
@@ -352,21 +382,54 @@ def _(X, kernel, bias):
     return X + torch.einsum("bijcuv,uvc->bijc", windows, kernel) + bias
 
 
-@convolve.misconception("An activation (GELU) is applied already: it comes after the convolution, in the Mix-FFN.")
+@convolve.misconception(
+    "An activation (GELU) is applied already: that is the work of the Mix-FFN, after this function."
+)
 def _(X, kernel, bias):
     padded = F.pad(X, (0, 0, 1, 1, 1, 1))
     windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)
     return gelu(torch.einsum("bijcuv,uvc->bijc", windows, kernel) + bias)
 
 
-@convolve.misconception(
+FEATURES_PADDED = (
     "The zeros are put around the features and the columns, and not around rows and columns: F.pad counts axes from the last, "
     "so for (B, H, W, d) it takes (0, 0, 1, 1, 1, 1)."
 )
+
+
+@convolve.misconception(FEATURES_PADDED)
 def _(X, kernel, bias):
     padded = F.pad(X, (1, 1, 1, 1))  # (B, H, W+2, d+2)
     windows = padded.unfold(2, 3, 1).unfold(3, 3, 1)  # (B, H, W, d, 3, 3)
     return torch.einsum("bijcuv,uvc->bijc", windows, kernel) + bias
+
+
+# The same with what stops at once, in words of its own each.
+
+
+@convolve.misconception(FEATURES_PADDED)
+def _(X, kernel, bias):
+    padded = F.pad(X, (1, 1, 1, 1))
+    windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)
+    return torch.einsum("bijcuv,uvc->bijc", windows, kernel) + bias
+
+
+def _features_padded(kernel_first, from_zeros):
+    @convolve.misconception(FEATURES_PADDED)
+    def summed(X, kernel, bias):
+        H, W = X.shape[1:3]
+        padded = F.pad(X, (1, 1, 1, 1))
+        Y = torch.zeros_like(X) if from_zeros else bias
+        for u in range(3):
+            for v in range(3):
+                neighbours = padded[:, u : u + H, v : v + W]
+                Y = Y + (kernel[u, v] * neighbours if kernel_first else neighbours * kernel[u, v])
+        return Y
+
+
+for kernel_first in (False, True):
+    for from_zeros in (False, True):
+        _features_padded(kernel_first, from_zeros)
 
 
 @convolve.misconception(
@@ -380,7 +443,7 @@ def _(X, kernel, bias):
     return (sum(shifted) + bias).unflatten(1, (H, W))
 
 
-@convolve.misconception("Beyond the border stands 1: neighbours beyond it are 0.")
+@convolve.misconception("Beyond the border stands 1: neighbours beyond it should be 0.")
 def _(X, kernel, bias):
     padded = F.pad(X, (0, 0, 1, 1, 1, 1), value=1.0)
     windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)
@@ -404,7 +467,7 @@ def _(X, kernel, bias):
     return torch.einsum("bijcuv,uvc->bijc", windows, kernel) + bias
 
 
-@convolve.misconception("The neighbours are two rows or columns away (dilation): they are the next ones.")
+@convolve.misconception("The neighbours are two rows or columns away (dilation), and should be the next ones.")
 def _(X, kernel, bias):
     channels_first = X.permute(0, 3, 1, 2)
     weight = kernel.permute(2, 0, 1).unsqueeze(1)
@@ -612,6 +675,7 @@ mix = Exercise(
         ),
     ),
     pinned={"B": 2, "H": 5, "W": 7},
+    steps=STEPS | {"expanded": "X W_1 + b_1", "activated": "GELU's result"},
 )
 
 
@@ -635,13 +699,13 @@ def _(X, W_1, b_1, kernel, bias, W_2, b_2):
     return activated @ W_2 + b_2
 
 
-@mix.misconception("GELU comes before the convolution: it comes after it, GELU(DWConv(X W_1 + b_1)).")
+@mix.misconception("GELU comes before the convolution, and should come after it, GELU(DWConv(X W_1 + b_1)).")
 def _(X, W_1, b_1, kernel, bias, W_2, b_2):
     activated = gelu(X @ W_1 + b_1)
     return depthwise_convolution(activated, kernel, bias) @ W_2 + b_2
 
 
-@mix.misconception("GELU comes twice, before and after the convolution: it comes after it only.")
+@mix.misconception("GELU comes twice, before and after the convolution, and should come after it only.")
 def _(X, W_1, b_1, kernel, bias, W_2, b_2):
     activated = gelu(X @ W_1 + b_1)
     convolved = depthwise_convolution(activated, kernel, bias)
@@ -655,7 +719,7 @@ def _(X, W_1, b_1, kernel, bias, W_2, b_2):
     return convolved @ W_2 + b_2
 
 
-@mix.misconception("GELU comes at the end, behind W_2: it comes between the convolution and W_2.")
+@mix.misconception("GELU comes at the end, behind W_2, and should come between the convolution and W_2.")
 def _(X, W_1, b_1, kernel, bias, W_2, b_2):
     expanded = X @ W_1 + b_1
     convolved = depthwise_convolution(expanded, kernel, bias)
@@ -779,7 +843,7 @@ for misconception in convolve.misconceptions:
 
 
 @mix.misconception(
-    "The convolution comes before W_1, on d features: it comes after it, on d_ff, GELU(DWConv(X W_1 + b_1)) W_2 + b_2."
+    "The convolution comes before W_1, on d features, and should come after it, on d_ff, GELU(DWConv(X W_1 + b_1)) W_2 + b_2."
 )
 def _(X, W_1, b_1, kernel, bias, W_2, b_2):
     convolved = depthwise_convolution(X, kernel, bias)
@@ -787,7 +851,7 @@ def _(X, W_1, b_1, kernel, bias, W_2, b_2):
 
 
 @mix.misconception(
-    "The convolution comes after W_2, on d features: it comes before it, on d_ff, GELU(DWConv(X W_1 + b_1)) W_2 + b_2."
+    "The convolution comes after W_2, on d features, and should come before it, on d_ff, GELU(DWConv(X W_1 + b_1)) W_2 + b_2."
 )
 def _(X, W_1, b_1, kernel, bias, W_2, b_2):
     output = gelu(X @ W_1 + b_1) @ W_2 + b_2

@@ -34,6 +34,7 @@ size_of = Exercise(
             Sizes(size="large"),
         ),
     ),
+    steps={"padded": "size + 2 · padding", "last": "the last start"},
 )
 
 
@@ -43,12 +44,12 @@ def _(size, kernel_size, stride, padding):
     return last // stride + 1
 
 
-@size_of.misconception("The padding is counted once: it is added at both ends, size + 2 · padding.")
+@size_of.misconception("The padding is counted once, and should be added at both ends, size + 2 · padding.")
 def _(size, kernel_size, stride, padding):
     return (size + padding - kernel_size) // stride + 1
 
 
-@size_of.misconception("The padding is not counted: it is added at both ends, size + 2 · padding.")
+@size_of.misconception("The padding is not counted: it should be added at both ends, size + 2 · padding.")
 def _(size, kernel_size, stride, padding):
     return (size - kernel_size) // stride + 1
 
@@ -129,15 +130,15 @@ def _(size, kernel_size, stride, padding):
 
 
 @size_of.misconception(
-    "The division is rounded up in the place of the + 1, which is one too few where nothing is left over: round down, and "
-    "then count the first patch."
+    "A patch is missing where nothing is left over: range(0, size + 2 * padding - k, s) ends before the last start (so does "
+    "a division that is rounded up in the place of the + 1). Let the range end one later, or round down and add 1."
 )
 def _(size, kernel_size, stride, padding):
     return -(-(size + 2 * padding - kernel_size) // stride)
 
 
 @size_of.misconception(
-    "The padding is added behind the division: it is counted in pixels, as the size is, so it belongs before it."
+    "The padding is added behind the division: it counts pixels, as the size does, and belongs before the division."
 )
 def _(size, kernel_size, stride, padding):
     return (size - kernel_size) // stride + 1 + 2 * padding
@@ -167,9 +168,17 @@ def _(size, kernel_size, stride, padding):
     return (size + 2 * padding) // stride
 
 
-@size_of.misconception("The kernel's size is subtracted behind the division: it belongs before it.")
+@size_of.misconception("The kernel's size is subtracted behind the division, and belongs before it.")
 def _(size, kernel_size, stride, padding):
     return (size + 2 * padding) // stride - kernel_size + 1
+
+
+@size_of.misconception(
+    "Every patch is counted that starts within the padded image, though the last ones do not fit in whole: the last start is "
+    "size + 2 · padding - k, so ⌊(size + 2 · padding - k) / s⌋ + 1."
+)
+def _(size, kernel_size, stride, padding):
+    return (size + 2 * padding - 1) // stride + 1
 
 
 @size_of.misconception("Half of the kernel is subtracted: the whole patch must fit, so subtract k.")
@@ -224,6 +233,13 @@ def _(size, kernel_size, stride, padding):
 
 # ---- overlapping_patches
 
+STEPS = {
+    "border": "k // 2",
+    "padded": "the image with its border",
+    "patches": "the grid of patches",
+    "channels_last": "the grid of patches with the channels last",
+    "x": "the grid of patches",
+}
 GRID = {"rows": "(H + 2*(k//2) - k)//s + 1", "columns": "(W + 2*(k//2) - k)//s + 1"}
 
 cut = Exercise(
@@ -252,6 +268,7 @@ cut = Exercise(
         ),
     ),
     pinned={"B": 5, "H": 8, "W": 11, "C": 7, "k": 3, "s": 2},
+    steps=STEPS,
 )
 
 
@@ -282,67 +299,67 @@ def no_border(images, kernel_size, stride):
     return x.permute(0, 2, 3, 4, 5, 1).flatten(3)
 
 
-@cut.misconception("The border repeats the outermost pixels: it is of zeros.")
+@cut.misconception("The border repeats the outermost pixels, and should be of zeros.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size // 2,) * 4, mode="replicate")
     return _of(padded, kernel_size, stride)
 
 
-@cut.misconception("The border mirrors the image: it is of zeros.")
+@cut.misconception("The border mirrors the image, and should be of zeros.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size // 2,) * 4, mode="reflect")
     return _of(padded, kernel_size, stride)
 
 
-@cut.misconception("The border continues on the other side of the image: it is of zeros.")
+@cut.misconception("The border continues on the other side of the image, and should be of zeros.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size // 2,) * 4, mode="circular")
     return _of(padded, kernel_size, stride)
 
 
-@cut.misconception("The border is of ones: it is of zeros.")
+@cut.misconception("The border is of ones, and should be of zeros.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size // 2,) * 4, value=1.0)
     return _of(padded, kernel_size, stride)
 
 
-@cut.misconception("The border is of k zeros: it is of k // 2.")
+@cut.misconception("The border is of k zeros, and should be of k // 2.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size,) * 4)
     return _of(padded, kernel_size, stride)
 
 
-@cut.misconception("The border is always of one pixel, which is right for k = 3 only: it is of k // 2.")
+@cut.misconception("The border is always of one pixel, which is right for k = 3 only, and should be of k // 2.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (1,) * 4)
     return _of(padded, kernel_size, stride)
 
 
-@cut.misconception("The border is always of three pixels, which is right for k = 7 only: it is of k // 2.")
+@cut.misconception("The border is always of three pixels, which is right for k = 7 only, and should be of k // 2.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (3,) * 4)
     return _of(padded, kernel_size, stride)
 
 
-@cut.misconception("The border is of s // 2 zeros, from the stride: it is of k // 2, from the kernel.")
+@cut.misconception("The border is of s // 2 zeros, from the stride, and should be of k // 2, from the kernel.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (stride // 2,) * 4)
     return _of(padded, kernel_size, stride)
 
 
-@cut.misconception("The border is of k - s zeros: it is of k // 2.")
+@cut.misconception("The border is of k - s zeros, and should be of k // 2.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (max(0, kernel_size - stride),) * 4)
     return _of(padded, kernel_size, stride)
 
 
-@cut.misconception("The border is of k - 1 zeros: it is of k // 2.")
+@cut.misconception("The border is of k - 1 zeros, and should be of k // 2.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size - 1,) * 4)
     return _of(padded, kernel_size, stride)
 
 
-@cut.misconception("The border of zeros is on the right and below only: it comes on all four sides.")
+@cut.misconception("The border of zeros is on the right and below only, and should be on all four sides.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (0, kernel_size // 2, 0, kernel_size // 2))
     return _of(padded, kernel_size, stride)
@@ -356,26 +373,30 @@ def _(images, kernel_size, stride):
     return _of(padded, kernel_size, stride)
 
 
-@cut.misconception("The border of zeros is on the left and above only: it comes on all four sides.")
+@cut.misconception("The border of zeros is on the left and above only, and should be on all four sides.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size // 2, 0, kernel_size // 2, 0))
     return _of(padded, kernel_size, stride)
 
 
-@cut.misconception("The border of zeros is on the left and right only: it comes above and below, too.")
+@cut.misconception("The border of zeros is on the left and right only, and should be above and below as well.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size // 2, kernel_size // 2, 0, 0))
     return _of(padded, kernel_size, stride)
 
 
-@cut.misconception("Your patches do not overlap: neighbours start `stride` pixels apart, not `kernel_size`.")
+@cut.misconception(
+    "The patches do not overlap: each starts `kernel_size` pixels after the one before, and should start `stride` pixels after it."
+)
 def no_overlap(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size // 2,) * 4)
     x = padded.unfold(2, kernel_size, kernel_size).unfold(3, kernel_size, kernel_size)
     return x.permute(0, 2, 3, 4, 5, 1).flatten(3)
 
 
-@cut.misconception("There is a patch around every pixel: neighbours start `stride` pixels apart, not 1.")
+@cut.misconception(
+    "There is a patch around every pixel: each starts 1 pixel after the one before, and should start `stride` pixels after it."
+)
 def every_pixel(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size // 2,) * 4)
     x = padded.unfold(2, kernel_size, 1).unfold(3, kernel_size, 1)
@@ -403,7 +424,7 @@ def _(images, kernel_size, stride):
     return overlapping_patches(images, kernel_size, stride).transpose(1, 2)
 
 
-@cut.misconception("Within each patch the pixels come column by column: they should come row by row.")
+@cut.misconception("Within each patch the pixels come column by column, and should come row by row.")
 def pixels_by_column(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size // 2,) * 4)
     x = padded.unfold(2, kernel_size, stride).unfold(3, kernel_size, stride)
@@ -548,7 +569,7 @@ def _(images, kernel_size, stride):
     return flat.unflatten(1, (len(range(0, H, stride)), -1))
 
 
-@cut.misconception("The patches start 1 pixel apart: patch (i, j) starts at row i * s and column j * s.")
+@cut.misconception("The patches start 1 pixel apart: patch (i, j) should start at row i * s and column j * s.")
 def _(images, kernel_size, stride):
     k, s = kernel_size, stride
     rows = (images.shape[2] + 2 * (k // 2) - k) // s + 1
@@ -584,6 +605,7 @@ embed = Exercise(
         ),
     ),
     pinned={"B": 5, "H": 8, "W": 11, "C": 7, "d": 13, "k": 3, "s": 2},
+    steps=STEPS | {"kernel": "E as a kernel", "features": "the feature map"},
     builds_on=FollowThrough(
         (overlapping_patches,),
         lambda overlapping_patches, images, E, b, kernel_size, stride: (
@@ -608,7 +630,16 @@ def _cut_wrongly(sentence, patches):
 
 
 for misconception in WRONG_CUTS:
-    _cut_wrongly(misconception.sentence, misconception.function)
+    if misconception.function is not pixels_by_column:  # which a convolution's kernel may do as well
+        _cut_wrongly(misconception.sentence, misconception.function)
+
+
+@embed.misconception(
+    "Rows and columns are exchanged within the patches, or in E: both go row by row. As a convolution's weight E is "
+    "E.reshape(k, k, C, d).permute(3, 2, 0, 1)."
+)
+def _(images, E, b, kernel_size, stride):
+    return pixels_by_column(images, kernel_size, stride) @ E + b
 
 
 @embed.misconception("The bias is missing: z_p = x_p E + b.")
@@ -695,17 +726,13 @@ def _(images, E, b, kernel_size, stride):
     return overlapping_patches(images, k, stride) @ flipped.reshape(E.shape) + b
 
 
-@embed.misconception(
-    "b is added to the pixels' side, before the projection: it has d numbers and comes behind, x_p E + b."
-)
+@embed.misconception("b is added before the projection: it has d numbers and should be added behind, x_p E + b.")
 def _(images, E, b, kernel_size, stride):
     patches = overlapping_patches(images, kernel_size, stride)
     return (patches + b.sum()) @ E
 
 
-@embed.misconception(
-    "b is added to the pixels' side, before the projection: it has d numbers and comes behind, x_p E + b."
-)
+@embed.misconception("b is added before the projection: it has d numbers and should be added behind, x_p E + b.")
 def _(images, E, b, kernel_size, stride):
     patches = overlapping_patches(images, kernel_size, stride)
     return (patches + b) @ E

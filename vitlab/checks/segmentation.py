@@ -50,6 +50,13 @@ matrix = Exercise(
     returns="N N",
     axes="label prediction",
     draw=_segmentations,
+    steps={
+        "counted": "the mask of pixels that count",
+        "pairs": "label · N + prediction",
+        "i": "the label",
+        "j": "the prediction",
+        "counts": "the matrix",
+    },
     parts=(
         Part(
             "every pixel counts",
@@ -806,6 +813,14 @@ head = Exercise(
         ),
     ),
     pinned={"rows": 3, "columns": 2, "P": 4},
+    steps={
+        "scores": "z W + b",
+        "scores_first": "z W + b with the classes first",
+        "laid_out": "the grid of scores",
+        "logits": "the small map of scores",
+        "maps": "the grid of tokens",
+        "large": "the upsampled grid of tokens",
+    },
 )  # fmt: skip
 
 
@@ -912,12 +927,31 @@ def _(tokens, W, b, grid, patch_size):
     return large.permute(0, 3, 1, 2)
 
 
-@head.misconception("The grid is taken as square: `grid` says how many rows and columns there are.")
+SQUARE = "The grid is taken as square, √n patches on a side: `grid` says how many rows and columns there are."
+
+
+@head.misconception(SQUARE)
 def _(tokens, W, b, grid, patch_size):
     scores = tokens @ W + b
     side = int(scores.shape[1] ** 0.5)
     logits = scores.transpose(1, 2).unflatten(2, (side, side))
     return F.interpolate(logits, scale_factor=patch_size, mode="bilinear", align_corners=False)
+
+
+def _with_classes_left_over(rounded, to_grid):
+    """Where n is no square, -1 for the classes lets a reshape go through that takes some numbers for further classes."""
+
+    @head.misconception(SQUARE)
+    def square(tokens, W, b, grid, patch_size):
+        scores = tokens @ W + b
+        side = rounded(scores.shape[1] ** 0.5)
+        logits = scores.transpose(1, 2).reshape(len(tokens), -1, side, side)
+        return enlarged(logits, grid if to_grid else (side, side), patch_size)
+
+
+for rounded in (int, round):
+    for to_grid in (False, True):
+        _with_classes_left_over(rounded, to_grid)
 
 
 NEAREST = "Every pixel of a patch gets the same scores (nearest neighbour): upsample bilinearly, mode='bilinear'."
@@ -988,11 +1022,55 @@ def _(tokens, W, b, grid, patch_size):
     return logits.argmax(dim=1)
 
 
-@head.misconception("The first token is left out as a class token: these are the tokens of the patches alone.")
+NO_CLASS_TOKEN = "The first token is left out as a class token: there is none, and all n tokens are patches."
+
+
+@head.misconception(NO_CLASS_TOKEN)
 def _(tokens, W, b, grid, patch_size):
     scores = tokens[:, 1:] @ W + b
     logits = torch.cat([scores, scores[:, -1:]], dim=1)
     return enlarged(laid_out(logits, grid), grid, patch_size)
+
+
+# One token too few for the grid: each way to lay them out stops in words of its own.
+
+
+def _without_the_first(lay_out):
+    @head.misconception(NO_CLASS_TOKEN)
+    def stopped(tokens, W, b, grid, patch_size):
+        scores = tokens[:, 1:] @ W + b
+        return enlarged(lay_out(scores, grid), grid, patch_size)
+
+
+def _reshaped(scores, grid):
+    return scores.transpose(1, 2).reshape(len(scores), scores.shape[-1], *grid)
+
+
+def _reshaped_to_any(scores, grid):
+    return scores.transpose(1, 2).reshape(len(scores), -1, *grid)
+
+
+def _classes_last(scores, grid):
+    return scores.unflatten(1, grid).permute(0, 3, 1, 2)
+
+
+def _reshaped_classes_last(scores, grid):
+    return scores.reshape(len(scores), *grid, scores.shape[-1]).permute(0, 3, 1, 2)
+
+
+def _reshaped_to_any_classes_last(scores, grid):
+    return scores.reshape(len(scores), *grid, -1).permute(0, 3, 1, 2)
+
+
+for lay_out in (
+    laid_out,
+    _reshaped,
+    _reshaped_to_any,
+    _classes_last,
+    _reshaped_classes_last,
+    _reshaped_to_any_classes_last,
+):
+    _without_the_first(lay_out)
 
 
 @head.misconception("Every image is upsampled to P × P pixels: each patch has as many, so rows·P × columns·P.")
@@ -1027,6 +1105,7 @@ masks = Exercise(
             Sizes("all sizes alike", n="B", N="B", d="B", B=3, gradient=True),
         ),
     ),
+    steps={"p_hat": "p̂", "c_hat": "ĉ", "p_length": "|p|", "c_length": "|c|", "scores": "p cᵀ"},
 )
 
 
@@ -1102,9 +1181,26 @@ def _(patches, classes):
     return product(F.normalize(patches, dim=-1), F.normalize(classes, dim=-1)) / patches.shape[-1] ** 0.5
 
 
-@masks.misconception("This is layer normalization (mean 0, variance 1): bring every token to length 1.")
+LAYER_NORM = "This is layer normalization (mean 0, variance 1): bring every token to length 1."
+
+
+@masks.misconception(LAYER_NORM)
 def _(patches, classes):
     return product(F.layer_norm(patches, patches.shape[-1:]), F.layer_norm(classes, classes.shape[-1:]))
+
+
+def _normalized_by_hand(correction):
+    @masks.misconception(LAYER_NORM)
+    def normalized(patches, classes):
+        p_hat, c_hat = (
+            (x - x.mean(dim=-1, keepdim=True)) / x.std(dim=-1, correction=correction, keepdim=True)
+            for x in (patches, classes)
+        )
+        return product(p_hat, c_hat)
+
+
+for correction in (0, 1):
+    _normalized_by_hand(correction)
 
 
 @masks.misconception("The mean is subtracted before the length is taken (a correlation): leave it in.")

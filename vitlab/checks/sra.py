@@ -13,6 +13,17 @@ from vitlab.sra import number_of_scores, spatial_reduction, spatial_reduction_at
 
 # ---- spatial_reduction
 
+STEPS = {
+    "whole": "the grid of whole squares",
+    "cut": "the grid cut into squares",
+    "squares": "the sequence of squares",
+    "flattened": "the sequence of flattened squares",
+    "windows": "the grid cut into squares",
+    "kernel": "W_S as a kernel",
+    "weights": "W_S",
+    "projected": "the projection",
+}
+
 reduction = Exercise(
     spatial_reduction,
     takes={"X": "B H W d", "W_S": "R*R*d d", "b_S": "d", "sr_ratio": "R"},
@@ -39,6 +50,7 @@ reduction = Exercise(
         ),
     ),
     pinned={"H": 8, "W": 17, "R": 3},
+    steps=STEPS,
 )
 
 
@@ -99,7 +111,7 @@ def _filled_up(X: Tensor, R: int) -> Tensor:
 
 FILLED_UP = (
     "What does not fill a square is filled up with zeros, so that there are more squares: rows and columns that are left "
-    "over are left out."
+    "over should be left out."
 )
 
 
@@ -109,7 +121,7 @@ def _(X, W_S, b_S, sr_ratio):
 
 
 @reduction.misconception(
-    "What does not fill a square is left out at the beginning: squares begin at the first row and the first column."
+    "What does not fill a square is left out at the beginning, and should be left out at the end: the first square holds the first row and column."
 )
 def _(X, W_S, b_S, sr_ratio):
     R, (H, W) = sr_ratio, X.shape[1:3]
@@ -140,7 +152,7 @@ def _(X, W_S, b_S, sr_ratio):
 
 @reduction.misconception(
     "A square is flattened feature, row, column, as F.unfold and a convolution's kernel have it (W_S.T.reshape(d, d, R, R), "
-    "too): here it is row, column, feature."
+    "too), and should be flattened row, column, feature."
 )
 def _(X, W_S, b_S, sr_ratio):
     squares = _whole(X, sr_ratio).permute(0, 1, 3, 5, 2, 4)  # (B, rows, columns, d, R, R)
@@ -153,7 +165,10 @@ def _(X, W_S, b_S, sr_ratio):
     return squares.flatten(3).flatten(1, 2) @ W_S + b_S
 
 
-@reduction.misconception("The squares come column by column: they come row by row.")
+BY_COLUMN = "The squares come column by column, and should come row by row."
+
+
+@reduction.misconception(BY_COLUMN)
 def _(X, W_S, b_S, sr_ratio):
     squares = _whole(X, sr_ratio).permute(0, 3, 1, 2, 4, 5)
     return squares.flatten(3).flatten(1, 2) @ W_S + b_S
@@ -207,7 +222,12 @@ def _(X, W_S, b_S, sr_ratio):
     return means.repeat(1, 1, sr_ratio**2) @ W_S + b_S
 
 
-@reduction.misconception("The squares stay on their grid, (B, rows, columns, d): they become a sequence, (B, n', d).")
+WRONG_SQUARES = tuple(reduction.misconceptions)  # so far: those whose squares can still be attended to
+
+
+@reduction.misconception(
+    "The squares stay on their grid, (B, rows, columns, d): they should become a sequence, (B, n', d)."
+)
 def _(X, W_S, b_S, sr_ratio):
     rows, columns = X.shape[1] // sr_ratio, X.shape[2] // sr_ratio
     return spatial_reduction(X, W_S, b_S, sr_ratio).unflatten(1, (rows, columns))
@@ -374,6 +394,20 @@ sra = Exercise(
     pinned={"H": 7, "W": 5, "R": 2, "h": 3, "d_h": 4},
     draw=_drawn,
     builds_on=FollowThrough((spatial_reduction,), _attend_with),
+    steps={
+        **{name: STEPS[name] for name in ("whole", "cut", "squares", "flattened")},
+        "sequence": "the sequence of tokens",
+        "reduced": "SR(X)",
+        "mu": "μ",
+        "variance": "σ²",
+        "x_hat": "x̂",
+        "normalized": "the LN's result",
+        "products": "Q Kᵀ",
+        "shifted": "the difference of the scores and their maximum",
+        "exponentials": "the exponential",
+        "concatenated": "the concatenation",
+        "output": "the result",
+    },
 )
 
 
@@ -455,7 +489,7 @@ def _(X, p, R):
     return _squares(X, p, R)
 
 
-@_wrong("The LN stands before the reduction: it comes behind it, SR(X) = LN(spatial_reduction(X)).")
+@_wrong("The LN stands before the reduction, and should stand behind it, SR(X) = LN(spatial_reduction(X)).")
 def _(X, p, R):
     return _squares(_normalized(X, p), p, R)
 
@@ -510,15 +544,71 @@ def _(X, p, R):
     return _normalized(tokens.reshape(B, rows * columns, R * R * d) @ p["W_S"] + p["b_S"], p)
 
 
-@sra.misconception(
+def _reduced_otherwise(misconception):
+    """Whoever writes the reduction out may make all its mistakes here."""
+
+    @_wrong("The reduction is not the right one. " + misconception.sentence)
+    def _(X, p, R):
+        return _normalized(misconception.function(X, p["W_S"], p["b_S"], R), p)
+
+
+for misconception in WRONG_SQUARES:
+    if misconception.sentence not in (FILLED_UP, STRIP, BY_COLUMN):  # two are above; the order of keys does not matter
+        _reduced_otherwise(misconception)
+
+
+REDUCED_QUERIES = (
     "The queries are reduced as well, so that only the squares get an answer: every token asks, Q = X W_Q."
 )
+
+
+@sra.misconception(REDUCED_QUERIES)
 def _(X, p, num_heads, sr_ratio):
     if sr_ratio == 1:
         return spatial_reduction_attention(X, p, num_heads, 1)
     reduced = _normalized(_squares(X, p, sr_ratio), p)
     rows, columns = X.shape[1] // sr_ratio, X.shape[2] // sr_ratio
     return _attend(reduced, reduced, p, num_heads).unflatten(1, (rows, columns))
+
+
+# With answers for the squares alone there are too few for the grid: each layout stops in words of its own.
+
+
+def _queries_reduced(lay_out):
+    @sra.misconception(REDUCED_QUERIES)
+    def stopped(X, p, num_heads, sr_ratio):
+        reduced = _normalized(_squares(X, p, sr_ratio), p) if sr_ratio > 1 else X.flatten(1, 2)
+        return lay_out(_attend(reduced, reduced, p, num_heads), X.shape)
+
+
+def _reshaped(Z: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return Z.reshape(shape)
+
+
+def _unflattened(Z: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return Z.unflatten(1, shape[1:3])
+
+
+_queries_reduced(_reshaped)
+_queries_reduced(_unflattened)
+
+
+def _not_both_reduced(what: str) -> None:
+    @sra.misconception(
+        f"The {what} come from all tokens, so that there are more of them than of {'keys' if what == 'values' else 'values'}: "
+        f"keys and values both come from SR(X)."
+    )
+    def stopped(X, p, num_heads, sr_ratio):
+        sequence = X.flatten(1, 2)
+        reduced = _normalized(_squares(X, p, sr_ratio), p) if sr_ratio > 1 else sequence
+        Q = split_heads(sequence @ p["W_Q"], num_heads)
+        K = split_heads((sequence if what == "keys" else reduced) @ p["W_K"], num_heads)
+        V = split_heads((sequence if what == "values" else reduced) @ p["W_V"], num_heads)
+        return (concatenate_heads(attention(Q, K, V)) @ p["W_O"]).reshape(X.shape)
+
+
+_not_both_reduced("values")
+_not_both_reduced("keys")
 
 
 @sra.misconception(
