@@ -23,8 +23,8 @@ from vitlab.checks.engine.smallest import smallest
 from vitlab.checks.engine.trial import Trial
 from vitlab.checks.engine.words import Notation
 from vitlab.decoder import project_and_upsample, upsample
-from vitlab.embeddings import patchify
-from vitlab.encoder import encoder_block
+from vitlab.embeddings import assemble_sequence, embed_patches, patchify
+from vitlab.encoder import encoder, encoder_block
 from vitlab.layer_norm import layer_norm
 from vitlab.sra import spatial_reduction
 
@@ -499,7 +499,7 @@ def test_where_only_exceptions_are_wrong_a_mistake_is_known_by_their_words_alone
         assert "use reshape" in result.sentences[0] and "border" not in " ".join(result.sentences)
 
 
-# ---- Answers as students of the second part write them, and what they hear.
+# ---- Answers as students write them, and what they hear.
 
 
 def head_on_a_square_grid(tokens, W, b, grid, patch_size):
@@ -621,7 +621,82 @@ def rate_that_rises_first(step, steps, warmup_steps, peak):
     return peak * (up if step < warmup_steps else down)
 
 
+def embedded_as_means(images, E, patch_size):
+    return patchify(images, patch_size) @ E / patch_size**2
+
+
+def weights_of_scores_cut_off(A):
+    exponentials = A.clamp(max=80).exp()
+    return exponentials / exponentials.sum(-1, keepdim=True)
+
+
+def tokens_in_batch_norm(x, eps):
+    return F.batch_norm(x.transpose(1, 2), None, None, training=True, eps=eps).transpose(1, 2)
+
+
+def vit_of_exchanged_numbers(images, p, patch_size, num_heads):
+    z_0 = assemble_sequence(embed_patches(images, p["E"], num_heads) + p["b"], p["x_class"], p["E_pos"])
+    z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], patch_size)
+    return z_L[:, 0] @ p["W_head"] + p["b_head"]
+
+
+def loss_of_narrow_targets(logits, labels, smoothing):
+    y = F.one_hot(labels).to(logits.dtype) * (1 - smoothing) + smoothing / logits.shape[1]
+    return torch.sum(-y * logits.log_softmax(dim=1), dim=1).mean()
+
+
+def targets_of_numbered_classes(targets, lam, partner):
+    N = targets.shape[1]
+    return lam * targets + (1 - lam) * F.one_hot(partner % N, N)
+
+
+def head_of_a_line(tokens, W, b, grid, patch_size):
+    line = F.interpolate((tokens @ W + b).transpose(1, 2), scale_factor=patch_size**2, mode="linear")
+    return line.reshape(len(tokens), -1, grid[0] * patch_size, grid[1] * patch_size)
+
+
+def size_in_two_divisions(size, kernel_size, stride, padding):
+    return size // stride + (2 * padding - kernel_size) // stride + 1
+
+
+def size_to_the_nearest(size, kernel_size, stride, padding):
+    return round((size + padding - kernel_size) / stride) + 1
+
+
+def convolution_that_rolls(X, kernel, bias):
+    return sum(kernel[u + 1, v + 1] * X.roll((u, v), dims=(1, 2)) for u in (-1, 0, 1) for v in (-1, 0, 1)) + bias
+
+
+def map_with_its_bias_on_columns(F_i, L, b, size):
+    projected = F.interpolate((F_i.movedim(1, -1) @ L).movedim(-1, 1), size=size, mode="bilinear")
+    return projected + b
+
+
+def loss_of_aligned_corners_over_all_pixels(logits, labels, ignore_index):
+    up = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=True)
+    return F.cross_entropy(up, labels.long(), ignore_index=ignore_index, reduction="none").mean()
+
+
+def rate_without_brackets(step, steps, warmup_steps, peak):
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    return peak * 1 - (step - warmup_steps) / (steps - warmup_steps)
+
+
 HEARD = (
+    ("embed_patches", embedded_as_means, "The embeddings are divided by P²"),
+    ("attention_weights", weights_of_scores_cut_off, "Large numbers are cut off (clamp)"),
+    ("normalize_tokens", tokens_in_batch_norm, "This is batch normalization"),
+    ("vit", vit_of_exchanged_numbers, "patch_size and num_heads are exchanged"),
+    ("cross_entropy", loss_of_narrow_targets, "F.one_hot makes as many classes as the largest label asks for"),
+    ("mixup_targets", targets_of_numbered_classes, "`partner` is read as classes"),
+    ("linear_head", head_of_a_line, "The scores are stretched as a sequence"),
+    ("output_size", size_in_two_divisions, "The size is divided by the stride by itself"),
+    ("output_size", size_to_the_nearest, "the division is rounded to the nearest"),
+    ("depthwise_convolution", convolution_that_rolls, "Two things come of torch.roll"),
+    ("segmentation_loss", loss_of_aligned_corners_over_all_pixels, "Two things: the corners are aligned"),
+    ("poly_learning_rate", rate_without_brackets, "peak * (1 - t)"),
+    ("project_and_upsample", map_with_its_bias_on_columns, "it needs the shape"),
     ("linear_head", head_on_a_square_grid, "The grid is taken as square"),
     ("linear_head", head_without_the_first_token, "The first token is left out as a class token"),
     ("linear_head", head_that_stretches_classes, "the exchange of axes of the grid of scores is missing"),
@@ -650,7 +725,7 @@ HEARD = (
 
 
 @pytest.mark.parametrize(("name", "function", "words"), HEARD, ids=lambda value: getattr(value, "__name__", None))
-def test_what_is_told_in_the_second_part(name, function, words):
+def test_what_is_told_to_students(name, function, words):
     for seed in range(3):
         assert words in judged(name, function, seed).sentences[0]
 

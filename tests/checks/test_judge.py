@@ -592,6 +592,9 @@ HINTS = {  # what a beginner's line leads to, and what is said of it beside Pyth
     "Q.reshape(-1, 323323)": "which does not divide them",
     "Q.interpolate()": "hides torch.nn.functional",
     "torch.nn.functional.cross_entropy(Q[0], torch.full((Q.shape[1],), 255))": "is ignore_index passed on?",
+    "torch.mm(Q, K)": "torch.mm multiplies two matrices",
+    "Q / torch.sqrt(Q.shape[-1])": "take those of `math`",
+    "torch.conv2d(Q[None], Q.new_ones(1, 1, 3, 3), stride=2, padding='same')": "Say how wide the border is",
 }
 
 
@@ -617,7 +620,16 @@ def test_keepdim_is_asked_for_where_an_axis_is_lost_and_only_there():
         return " ".join(checks.run("attention", {"attention_scores": function}).exercises[0].sentences)
 
     assert "keepdim=True" in told(inline) and "(1, 7) is (1, 7, 5) without an axis" in told(named)
-    assert "keepdim" not in told(none_lost) and "print both shapes" in told(none_lost)
+    assert "keepdim" not in told(none_lost) and "(1, 7, 5) and (1, 2, 5) do not fit: on axis 1" in told(none_lost)
+
+
+def test_keepdim_is_not_asked_for_where_an_argument_has_fewer_axes():
+    def columns(targets, lam, partner):
+        return lam * targets + (1 - lam) * targets[:, partner]
+
+    for seed in range(4):
+        sentences = checks.run("cifar", {"mixup_targets": columns}, seed).exercises[-2].sentences
+        assert "(targets[:, partner])" in sentences[0] and "keepdim" not in " ".join(sentences)
 
 
 def test_a_warning_about_T_is_no_hint_on_a_line_without_it():

@@ -458,6 +458,15 @@ def _(logits, labels, ignore_index):
     return _mean_loss(log_p, labels, ignore_index)
 
 
+@loss.misconception(
+    "Two things: the corners are aligned (align_corners=True), and the sum is divided by all pixels: upsample with "
+    "align_corners=False, and take the mean over the pixels that count."
+)
+def _(logits, labels, ignore_index):
+    upsampled = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=True)
+    return F.cross_entropy(upsampled, labels.long(), ignore_index=ignore_index, reduction="none").mean()
+
+
 @loss.misconception("Every pixel takes the scores of the nearest one: the upsampling is bilinear, mode='bilinear'.")
 def _(logits, labels, ignore_index):
     upsampled = F.interpolate(logits, size=labels.shape[-2:])
@@ -664,6 +673,14 @@ def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) // (steps - warmup_steps)
     falling = peak * (1 - t)
+    return rising if step < warmup_steps else falling
+
+
+@rate.misconception("Brackets are missing: 1 - t as a whole is multiplied by the peak, peak * (1 - t).")
+def _(step, steps, warmup_steps, peak):
+    rising = peak * (step + 1) / max(warmup_steps, 1)
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    falling = peak - t
     return rising if step < warmup_steps else falling
 
 

@@ -242,6 +242,11 @@ def _cut_off_weights(limit: int) -> None:
     def _(A):
         return A.clamp(max=limit).softmax(dim=-1)
 
+    @weights.misconception(CUT_OFF + "subtract the row's largest score instead.")
+    def _(A):
+        exponentials = A.clamp(max=limit).exp()
+        return exponentials / exponentials.sum(dim=-1, keepdim=True)
+
 
 for limit in (20, 50, 80):
     _cut_off_weights(limit)

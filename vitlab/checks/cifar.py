@@ -340,6 +340,27 @@ def _(logits, labels, smoothing):
     return F.nll_loss(torch.log(p), labels)
 
 
+TOO_NARROW = (
+    "F.one_hot makes as many classes as the largest label asks for, too few where the last class does not occur: give it N, "
+    "F.one_hot(labels, logits.shape[-1])."
+)
+
+
+def _too_narrow(label_first):
+    """What it stops with names the narrower factor first or second."""
+
+    @loss.misconception(TOO_NARROW)
+    def narrow(logits, labels, smoothing):
+        one_hot = F.one_hot(labels).to(logits.dtype)
+        y = (1 - smoothing) * one_hot + smoothing / logits.shape[-1]
+        log_p = logits.log_softmax(dim=-1)
+        return -(y * log_p if label_first else log_p * y).sum(dim=-1).mean()
+
+
+for label_first in (True, False):
+    _too_narrow(label_first)
+
+
 @loss.misconception(
     "The entropy of the targets is taken away (a Kullback-Leibler divergence): the loss is -Σ y log p, which stays above "
     "0 even for a perfect model."
@@ -1253,6 +1274,14 @@ def _(targets, lam, partner):
     partners = targets[partner]
     classes = (lam * targets + (1 - lam) * partners).argmax(dim=-1)
     return F.one_hot(classes, targets.shape[-1]).to(targets.dtype)
+
+
+@mixed_targets.misconception(
+    "`partner` is read as classes (one_hot): it numbers images, and the target of image i's partner is targets[partner[i]]."
+)
+def _(targets, lam, partner):
+    N = targets.shape[1]
+    return lam * targets + (1 - lam) * F.one_hot(partner % N, N)
 
 
 @mixed_targets.misconception("The targets are left as they are: mix them as the images are mixed.")

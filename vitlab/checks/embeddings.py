@@ -253,6 +253,11 @@ def _(images, E, patch_size):
     return F.conv2d(images, kernel, stride=P)
 
 
+@embed.misconception("The embeddings are divided by P², as if each were an average over the pixels: x_p E is a sum.")
+def _(images, E, patch_size):
+    return patchify(images, patch_size) @ E / patch_size**2
+
+
 @embed.misconception("These are the patches themselves: multiply them by E.")
 def _(images, E, patch_size):
     return patchify(images, patch_size)

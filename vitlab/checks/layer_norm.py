@@ -156,14 +156,22 @@ def _(x, eps):
     return (x - mu) / torch.sqrt(variance + eps)
 
 
-@normalize.misconception(
+BATCH_NORM = (
     "This is batch normalization: each feature is normalized over all tokens of all images. Here each token is, over its "
     "features: dim=-1."
 )
+
+
+@normalize.misconception(BATCH_NORM)
 def _(x, eps):
     mu = x.mean(dim=(0, 1), keepdim=True)
     variance = x.var(dim=(0, 1), keepdim=True, unbiased=False)
     return (x - mu) / torch.sqrt(variance + eps)
+
+
+@normalize.misconception(BATCH_NORM)
+def _(x, eps):  # PyTorch's refuses a single token
+    return F.batch_norm(x.transpose(1, 2), None, None, training=True, eps=eps).transpose(1, 2)
 
 
 @normalize.misconception(

@@ -223,6 +223,14 @@ def _(X, kernel, bias):
     return _convolved(X, kernel, bias, "circular")
 
 
+@convolve.misconception(
+    "Two things come of torch.roll in this direction. The kernel is turned by 180°: for the neighbour (i+u, j+v) roll by "
+    "(-u, -v). And beyond the border the grid goes on at its other side: neighbours beyond it should be 0."
+)
+def _(X, kernel, bias):
+    return _convolved(X, kernel.flip(0, 1), bias, "circular")
+
+
 @convolve.misconception(VALID)
 def _(X, kernel, bias):
     channels_first = X.permute(0, 3, 1, 2)

@@ -158,6 +158,19 @@ def _(size, kernel_size, stride, padding):
     return (size + 2 * padding) // stride - kernel_size // stride + 1
 
 
+@size_of.misconception(
+    "The size is divided by the stride by itself, and padding and kernel by themselves, which rounds twice: add and subtract "
+    "first, then divide."
+)
+def _(size, kernel_size, stride, padding):
+    return size // stride + (2 * padding - kernel_size) // stride + 1
+
+
+@size_of.misconception("The padding is divided by the stride by itself, which rounds twice: add it first, then divide.")
+def _(size, kernel_size, stride, padding):
+    return (size - kernel_size) // stride + 2 * padding // stride + 1
+
+
 @size_of.misconception("The kernel is left out: the last patch must fit in whole, so k is subtracted.")
 def _(size, kernel_size, stride, padding):
     return (size + 2 * padding) // stride + 1
@@ -221,6 +234,14 @@ def _(size, kernel_size, stride, padding):
 )
 def _(size, kernel_size, stride, padding):
     return (size + padding - kernel_size) / stride + 1
+
+
+@size_of.misconception(
+    "Two things: the padding is counted once, though it is added at both ends, and the division is rounded to the nearest, not "
+    "down. ⌊(size + 2 · padding - k) / s⌋ + 1, with //."
+)
+def _(size, kernel_size, stride, padding):
+    return round((size + padding - kernel_size) / stride) + 1
 
 
 @size_of.misconception(

@@ -927,6 +927,16 @@ def _(tokens, W, b, grid, patch_size):
     return large.permute(0, 3, 1, 2)
 
 
+@head.misconception(
+    "The scores are stretched as a sequence (mode='linear') and cut into rows afterwards, so that patches have no neighbours "
+    "above and below: lay them out on the grid first, (B, N, rows, columns), then upsample."
+)
+def _(tokens, W, b, grid, patch_size):
+    scores = (tokens @ W + b).transpose(1, 2)  # (B, N, n)
+    line = F.interpolate(scores, scale_factor=patch_size**2, mode="linear")
+    return line.unflatten(2, (grid[0] * patch_size, grid[1] * patch_size))
+
+
 SQUARE = "The grid is taken as square, √n patches on a side: `grid` says how many rows and columns there are."
 
 

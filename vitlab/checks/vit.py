@@ -75,6 +75,14 @@ MEAN = (
 )
 
 
+@classifier.misconception(
+    "patch_size and num_heads are exchanged in the calls: patches are patch_size pixels wide, and attention has num_heads heads."
+)
+def _(images, p, patch_size, num_heads):  # stops in most cases
+    z_L = encoded(images, p, num_heads, patch_size)
+    return z_L[:, 0] @ p["W_head"] + p["b_head"]
+
+
 @classifier.misconception(MEAN)
 def _(images, p, patch_size, num_heads):
     z_L = encoded(images, p, patch_size, num_heads)

@@ -2,7 +2,8 @@
 
 import math
 import re
-from itertools import combinations, permutations
+from collections.abc import Collection
+from itertools import permutations
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ BEYOND = "A slice lies beyond the edge of its tensor, so that nothing is in it: 
 OTHER_DTYPE = "One of the tensors was made with another dtype; create new tensors with dtype=x.dtype, and do not convert the input."
 DECIMAL = "Sizes and positions are whole numbers: divide with //, since / gives a decimal number."
 PRODUCT = "In A @ B the columns of A must be as many as the rows of B. Compare the shapes: is a transpose missing or one too many, or is another tensor meant?"
+OF_MATH = "torch's functions take tensors: for a plain number take those of `math`."
 ONE_ANSWER = (
     "An `if` asks for one answer, and this tensor has one for each of its entries: torch.where chooses entry by entry."
 )
@@ -30,6 +32,10 @@ HINTS = (  # what a message of PyTorch usually means in these exercises
     ("same datatype", OTHER_DTYPE),
     ("found dtype", OTHER_DTYPE),
     ("shapes cannot be multiplied", PRODUCT),
+    ("must be a matrix", "torch.mm multiplies two matrices: with the batch in front use @ or torch.matmul."),
+    ("must be Tensor, not float", OF_MATH),
+    ("must be Tensor, not int", OF_MATH),
+    ("padding='same' is not supported", "Say how wide the border is, padding=kernel_size // 2."),
     ("first two dimensions of batch2 tensor", PRODUCT),
     ("Sizes of tensors must match", "torch.cat joins along one axis, and all other axes must agree. Compare the shapes, and remember to expand what lacks the batch."),
     ("same number of dimensions", "torch.cat needs tensors with equally many axes: expand what lacks the batch axis first."),
@@ -55,15 +61,16 @@ HINTS = (  # what a message of PyTorch usually means in these exercises
 )  # fmt: skip
 
 
-def hint(said: str, there: str = "", code: str = "") -> str:
+def hint(said: str, there: str = "", code: str = "", given: Collection[str] = ()) -> str:
     """A sentence on what usually causes this exception or warning, or "".
 
     Args:
         said: its words.
         there: the shapes of what the line names, in words.
         code: the line.
+        given: the names of the function's arguments.
     """
-    read = _sizes_asked_for(said) or _sizes_side_by_side(said, there, code) or _channels(said)
+    read = _sizes_asked_for(said) or _sizes_side_by_side(said, there, code, given) or _channels(said)
     return read or next((sentence for words, sentence in HINTS if words in said), "")
 
 
@@ -78,24 +85,42 @@ def _sizes_asked_for(said: str) -> str:
     return f"The sizes make {asked:,} numbers, and there are {has:,}: print the shape of what is reshaped."
 
 
-def _sizes_side_by_side(said: str, there: str, code: str) -> str:
+def _sizes_side_by_side(said: str, there: str, code: str, given: Collection[str]) -> str:
     """Of two tensors that are added or multiplied number by number."""
     found = re.search(
         r"tensor a \((\d+)\) must match the size of tensor b \((\d+)\) at non-singleton dimension (\d+)", said
     )
     if not found:
         return ""
-    for one, other in combinations(_shapes(there), 2):
-        fewer, more = sorted((one, other), key=len)
-        axis = int(found[3])  # of the longer one, on which the shorter one lies one further to the right
-        if len(fewer) == len(more) - 1 and any(more[:k] + more[k + 1 :] == fewer for k in range(1, len(more))):
-            if 0 < axis < len(more) and {str(more[axis]), str(fewer[axis - 1])} == {found[1], found[2]}:
-                return f"{fewer} is {more} without an axis: if it is a sum, mean, norm or amax, keepdim=True keeps that axis."
+    axis = int(found[3])  # of the longer one, on which the shorter one lies further to the right
+    outside = re.split(r"\W+", re.sub(r"\[[^\]]*\]", "", code))  # of brackets: what stands in them is an index
+    tensors = [(name, shape) for name, shape in _tensors(there) if re.split(r"\W", name)[0] in outside]
+    for (name, fewer), (_, more) in permutations(tensors, 2):
+        place = axis - (len(more) - len(fewer))
+        fit = 0 <= place < len(fewer) and axis < len(more)
+        if fit and {str(more[axis]), str(fewer[place])} == {found[1], found[2]}:
+            if told := _told_of(name, fewer, more, axis, name.partition("[")[0] in given):
+                return told
     if re.search(r"\b(sum|mean|norm|amax|amin|std|var)\(", code) and "keepdim" not in code:
         return (
             "After sum, mean, norm or amax along an axis, keepdim=True keeps that axis, with length 1: is it missing?"
         )
     return f"Counted from the last axis, {found[1]} and {found[2]} stand side by side, and are not the same: print both shapes."
+
+
+def _told_of(name: str, fewer: tuple[int, ...], more: tuple[int, ...], axis: int, is_given: bool) -> str:
+    """Of two shapes that do not fit, if what was meant can be seen."""
+    if len(fewer) == len(more):
+        return f"Entry by entry, {fewer} and {more} do not fit: on axis {axis} they have {fewer[axis]} and {more[axis]} entries."
+    if is_given and len(fewer) == 1 and fewer[0] in more:
+        behind = len(more) - 1 - more.index(fewer[0])  # axes that come after the one it is for
+        return (
+            f"`{name}` meets the last axis, of {more[-1]}: to meet the axis of {fewer[0]} it needs the shape "
+            f"{(*fewer, *[1] * behind)}, {name}[:{', None' * behind}]."
+        )
+    if not is_given and any(more[:k] + more[k + 1 :] == fewer for k in range(1, len(more))):
+        return f"{fewer} is {more} without an axis: if it is a sum, mean, norm or amax, keepdim=True keeps that axis."
+    return ""
 
 
 def _channels(said: str) -> str:
@@ -115,9 +140,10 @@ def _channels(said: str) -> str:
     return f"With groups={groups} there are {groups} kernels or a multiple of that, and the weight, {tuple(weight)}, has {weight[0]}."
 
 
-def _shapes(there: str) -> list[tuple[int, ...]]:
-    """Those of the tensors that are named, "Q has the shape (2, 3, 5), d_k = 5"."""
-    return [tuple(map(int, re.findall(r"\d+", shape))) for shape in re.findall(r"has the shape \(([\d, ]+)\)", there)]
+def _tensors(there: str) -> list[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the tensors, "Q has the shape (2, 3, 5), d_k = 5"."""
+    found = re.findall(r"(\S+) has the shape \(([\d, ]+)\)", there)
+    return [(name, tuple(map(int, re.findall(r"\d+", shape)))) for name, shape in found]
 
 
 def close(x: Tensor, y: Tensor, dtype: torch.dtype) -> bool:

@@ -198,7 +198,9 @@ def _raised(exercise: Exercise, outcome: Outcome) -> str:
         return f"`{exercise.name}` is not written yet: replace the line that raises NotImplementedError."
     place, _, code = outcome.line.partition(": ")
     where = f" at {place}{inside}{': ' if code else ''}{code}" if place else ""
-    advice = diagnosis.hint(outcome.text + (outcome.warned if ".T" in code else ""), outcome.there, code)
+    advice = diagnosis.hint(
+        outcome.text + (outcome.warned if ".T" in code else ""), outcome.there, code, exercise.arguments
+    )
     if not where and outcome.text.startswith("TypeError") and "argument" in outcome.text:
         advice = f"It is called as {exercise.name}({', '.join(exercise.arguments)})."
     there = f" There, {outcome.there}." if outcome.there else ""
