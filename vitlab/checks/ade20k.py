@@ -298,7 +298,15 @@ loss = Exercise(
             Sizes(
                 "ignored pixels of label 0", lambda x, labels, i: (x, labels.where(labels != 255, 0), 0), B=4, s=2, H=9
             ),
-            Sizes("labels in bytes", lambda logits, labels, i: (logits, labels.byte(), i), B=4, s=2, H=8, W=8),
+            Sizes(
+                "labels in bytes, two classes",
+                lambda logits, labels, i: (logits, labels.byte(), i),
+                B=4,
+                N=2,
+                s=2,
+                H=8,
+                W=8,
+            ),
         ),
         Part(
             "scores of some hundreds; float64, gradients",

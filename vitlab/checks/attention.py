@@ -140,9 +140,9 @@ def _broken_weights(weights: Tensor) -> str:
 
 
 def _far_apart(A: Tensor) -> Tensor:
-    A = 100 + 5 * A  # exp(89) is infinity in float32
-    A[:, 0] -= 200  # a row far below the others
-    A[-1, :, 1:] -= 200  # keys far below the largest of their row
+    A = 1000 + 5 * A  # exp(89) is infinity in float32
+    A[:, 0] -= 2000  # a row far below the others
+    A[-1, :, 1:] -= 2000  # keys far below the largest of their row
     return A
 
 
@@ -153,7 +153,7 @@ weights = Exercise(
     axes="image query key",
     parts=(
         Part("moderate scores", 1, Sizes("one image", B=1), Sizes(), Sizes("many keys", m="large")),
-        Part("large scores", 1, Sizes("scores around ±100", _far_apart)),
+        Part("large scores", 1, Sizes("scores around ±1000", _far_apart)),
         Part(
             "float64, gradients",
             1,
