@@ -684,7 +684,7 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
-@rate.misconception("Brackets are missing: 1 - t as a whole is multiplied by the peak, peak * (1 - t).")
+@rate.misconception("Brackets are missing: 1 - t as a whole should be multiplied by the peak, peak * (1 - t).")
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) / (steps - warmup_steps)

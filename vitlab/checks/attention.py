@@ -351,7 +351,7 @@ def _(Q, K, V):
 
 
 @attend.misconception(
-    "Each query takes the value of the key with the largest score alone: it takes the weighted sum of all values."
+    "Each query takes the value of the key with the largest score alone, and should take the weighted sum of all values."
 )
 def _(Q, K, V):
     scores = attention_scores(Q, K)

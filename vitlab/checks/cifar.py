@@ -386,7 +386,7 @@ def _(logits, labels, smoothing):
 
 
 @loss.misconception(
-    "The part of smoothing is not divided by N: it is a mean over the classes of -log p, not their sum."
+    "The part of smoothing is not divided by N, and should be: it is a mean over the classes of -log p, not their sum."
 )
 def _(logits, labels, smoothing):
     log_p = logits.log_softmax(dim=-1)
@@ -690,7 +690,7 @@ def _(step, steps, warmup_steps, peak):
     return max(rising, falling)
 
 
-@rate.misconception("After the warm-up the rate falls in a straight line: here it follows a cosine.")
+@rate.misconception("After the warm-up the rate falls in a straight line, and should follow a cosine.")
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) / (steps - warmup_steps)
@@ -707,7 +707,7 @@ def _(step, steps, warmup_steps, peak):
 
 
 AT_THE_PEAK = (
-    "After the warm-up the rate stays at the peak: it falls to 0 along a cosine. (Where t is computed with //, it is an "
+    "After the warm-up the rate stays at the peak, and should fall to 0 along a cosine. (Where t is computed with //, it is an "
     "integer, 0 all the way: divide with /.)"
 )
 
@@ -837,7 +837,7 @@ def _(step, steps, warmup_steps, peak):
     return rising if step < warmup_steps else falling
 
 
-@rate.misconception("After the warm-up the rate falls exponentially: here it follows a cosine.")
+@rate.misconception("After the warm-up the rate falls exponentially, and should follow a cosine.")
 def _(step, steps, warmup_steps, peak):
     rising = peak * (step + 1) / max(warmup_steps, 1)
     t = (step - warmup_steps) / (steps - warmup_steps)
@@ -920,8 +920,8 @@ ALIKE = "Both get the share lam: the partner gets 1 - lam, so that both shares s
 INVERSE = "The inverse of `partner` is used (argsort): the partner of image i is image partner[i] itself."
 HALVES = "Both get one half, whatever lam is: lam for the image itself, 1 - lam for its partner."
 LARGER = "The image itself always gets the larger share, max(lam, 1 - lam): take lam as it is given."
-WHOLE = "The partner is added whole: it has the share 1 - lam."
-NOT_SHRUNK = "The image itself stays whole: it has the share lam, so that both shares sum to 1."
+WHOLE = "The partner is added whole, and should have the share 1 - lam."
+NOT_SHRUNK = "The image itself stays whole, and should have the share lam, so that both shares sum to 1."
 ROOTS = "The shares are √lam and √(1 - lam), or their squares: take lam and 1 - lam, which sum to 1."
 ONLY_PARTNERS = "These are the partners alone: lam of the image itself is mixed with 1 - lam of its partner."
 MEAN = "Every image is mixed with the mean of the batch: its partner is image partner[i]."

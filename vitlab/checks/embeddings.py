@@ -298,7 +298,7 @@ def _(patch_embeddings, class_embedding, position_embedding):
     return torch.cat([class_tokens, patches], dim=1)
 
 
-@assemble.misconception("The class embedding stands at the end: it comes first, z_0 = [x_class; x_p^1 E; ...].")
+@assemble.misconception("The class embedding stands at the end, and should come first, z_0 = [x_class; x_p^1 E; ...].")
 def _(patch_embeddings, class_embedding, position_embedding):
     class_tokens = class_embedding.expand(len(patch_embeddings), 1, -1)
     return torch.cat([patch_embeddings, class_tokens], dim=1) + position_embedding
@@ -365,7 +365,7 @@ def _(patch_embeddings, class_embedding, position_embedding):
 
 
 @assemble.misconception(
-    "The class embedding is added to every patch: it is a term of its own, put in front of the patches, n+1 terms together."
+    "The class embedding is added to every patch, and should be a term of its own, put in front of the patches, n+1 terms together."
 )
 def _(patch_embeddings, class_embedding, position_embedding):
     return patch_embeddings + class_embedding + position_embedding[1:]
@@ -380,7 +380,7 @@ def _(patch_embeddings, class_embedding, position_embedding):
 
 
 @assemble.misconception(
-    "The position embedding is put beside each term, 2d numbers: it is added, and d stays the same."
+    "The position embedding is put beside each term, 2d numbers, and should be added, so that d stays the same."
 )
 def _(patch_embeddings, class_embedding, position_embedding):
     class_tokens = class_embedding.expand(len(patch_embeddings), 1, -1)

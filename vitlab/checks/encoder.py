@@ -86,7 +86,7 @@ def _(Z, p, num_heads):
 
 
 @block.misconception(
-    "Each LN stands behind its sublayer, Z + LN(MSA(Z)): it stands before it, so that the sublayer sees normalized tokens."
+    "Each LN stands behind its sublayer, Z + LN(MSA(Z)), and should stand before it, so that the sublayer sees normalized tokens."
 )
 def _(Z, p, num_heads):
     attended = multi_head_self_attention(Z, p["W_Q"], p["W_K"], p["W_V"], p["W_O"], num_heads)
@@ -325,7 +325,7 @@ def _(Z, p, num_heads):
     return Z_1 + changed
 
 
-@block.misconception("ε is 1e-5, PyTorch's default: here it is 1e-6, as in ViT.")
+@block.misconception("ε is 1e-5, PyTorch's default, and should be 1e-6, as in ViT.")
 def _(Z, p, num_heads):
     normalized_1 = layer_norm(Z, p["gamma_1"], p["beta_1"], 1e-5)
     attended = multi_head_self_attention(normalized_1, p["W_Q"], p["W_K"], p["W_V"], p["W_O"], num_heads)
@@ -335,7 +335,7 @@ def _(Z, p, num_heads):
     return Z_1 + changed
 
 
-@block.misconception("ε is 0: here it is 1e-6, as in ViT.")
+@block.misconception("ε is 0, and should be 1e-6, as in ViT.")
 def _(Z, p, num_heads):
     normalized_1 = layer_norm(Z, p["gamma_1"], p["beta_1"], 0.0)
     attended = multi_head_self_attention(normalized_1, p["W_Q"], p["W_K"], p["W_V"], p["W_O"], num_heads)
@@ -397,14 +397,16 @@ def _(Z, blocks, gamma, beta, num_heads):
     return all_blocks(encoder_block, Z, blocks, num_heads)
 
 
-@stack.misconception("The last LN stands inside the loop, behind every block: it stands once, behind all of them.")
+@stack.misconception(
+    "The last LN stands inside the loop, behind every block, and should stand once, behind all of them."
+)
 def _(Z, blocks, gamma, beta, num_heads):
     for p in blocks:
         Z = layer_norm(encoder_block(Z, p, num_heads), gamma, beta, 1e-6)
     return Z
 
 
-@stack.misconception("The LN with gamma and beta comes before the blocks: it comes last, behind all of them.")
+@stack.misconception("The LN with gamma and beta comes before the blocks, and should come last, behind all of them.")
 def _(Z, blocks, gamma, beta, num_heads):
     normalized = layer_norm(Z, gamma, beta, 1e-6)
     return all_blocks(encoder_block, normalized, blocks, num_heads)
@@ -509,7 +511,7 @@ def _(Z, blocks, gamma, beta, num_heads):
     return layer_norm(z_L, blocks[-1]["gamma_2"], blocks[-1]["beta_2"], 1e-6)
 
 
-@stack.misconception("The last LN's ε is 1e-5, PyTorch's default: here it is 1e-6, as in ViT.")
+@stack.misconception("The last LN's ε is 1e-5, PyTorch's default, and should be 1e-6, as in ViT.")
 def _(Z, blocks, gamma, beta, num_heads):
     z_L = all_blocks(encoder_block, Z, blocks, num_heads)
     return layer_norm(z_L, gamma, beta, 1e-5)

@@ -83,12 +83,14 @@ def _(x):
     return x * (1 + torch.erf(x)) / 2
 
 
-@activate.misconception("The argument of erf is multiplied by √2: it is divided by √2, Φ(x) = (1 + erf(x/√2)) / 2.")
+@activate.misconception(
+    "The argument of erf is multiplied by √2, and should be divided by √2, Φ(x) = (1 + erf(x/√2)) / 2."
+)
 def _(x):
     return x * (1 + torch.erf(x * math.sqrt(2))) / 2
 
 
-@activate.misconception("The argument of erf is divided by 2: it is divided by √2, Φ(x) = (1 + erf(x/√2)) / 2.")
+@activate.misconception("The argument of erf is divided by 2, and should be divided by √2, Φ(x) = (1 + erf(x/√2)) / 2.")
 def _(x):
     return x * (1 + torch.erf(x / 2)) / 2
 

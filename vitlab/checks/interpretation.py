@@ -91,8 +91,8 @@ NO_HALVES = (
 )
 ONE_BLOCK = "A block is left out: the product has one factor for each of the L blocks."
 HEADS_SUMMED = "The heads are summed: take their mean, so that the rows still sum to 1."
-LARGEST = "The heads are fused by their largest weight: here it is their mean."
-ENTRIES = "The blocks are multiplied entry by entry: it is the product of matrices, @."
+LARGEST = "The heads are fused by their largest weight, and should be by their mean."
+ENTRIES = "The blocks are multiplied entry by entry, and should be multiplied as matrices, @."
 
 
 def of_blocks(maps):
@@ -138,14 +138,14 @@ def _(maps):
 
 
 @rollout.misconception(
-    "The heads are fused by their largest weight and each row divided by its sum: here it is their mean."
+    "The heads are fused by their largest weight and each row divided by its sum: fuse them by their mean."
 )
 def _(maps):
     fused = maps.amax(dim=2) + torch.eye(maps.shape[-1], dtype=maps.dtype)
     return product(fused / fused.sum(dim=-1, keepdim=True))
 
 
-@rollout.misconception("The heads are fused by their smallest weight: here it is their mean.")
+@rollout.misconception("The heads are fused by their smallest weight, and should be by their mean.")
 def _(maps):
     return product(0.5 * maps.amin(dim=2) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype))
 

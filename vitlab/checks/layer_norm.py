@@ -83,7 +83,7 @@ def _(x, eps):
     return (x - mu) / torch.sqrt(variance + eps)
 
 
-EPS_OUTSIDE = "ε is added to the standard deviation: it stands inside the root, √(σ² + ε)."
+EPS_OUTSIDE = "ε is added to the standard deviation, and should stand inside the root, √(σ² + ε)."
 
 
 @normalize.misconception(EPS_OUTSIDE)
@@ -102,7 +102,7 @@ def _(x, eps):
     return (x - mu) / (sigma + eps)
 
 
-@normalize.misconception("ε is squared, √(σ² + ε²): it is added to the variance as it is.")
+@normalize.misconception("ε is squared, √(σ² + ε²), and should be added to the variance as it is.")
 def _(x, eps):
     mu = x.mean(dim=-1, keepdim=True)
     variance = x.var(dim=-1, keepdim=True, unbiased=False)
@@ -116,7 +116,7 @@ def _(x, eps):
     return (x - mu + eps) / torch.sqrt(variance)
 
 
-@normalize.misconception("ε is the smallest variance allowed (clamp): it is added to every variance.")
+@normalize.misconception("ε is the smallest variance allowed (clamp), and should be added to every variance.")
 def _(x, eps):
     mu = x.mean(dim=-1, keepdim=True)
     variance = x.var(dim=-1, keepdim=True, unbiased=False)

@@ -182,7 +182,7 @@ def _(images, p, patch_size, num_heads):
 
 
 @classifier.misconception(
-    "The class embedding stands at the end, and the first token, a patch, is read: it comes first."
+    "The class embedding stands at the end, and the first token, a patch, is read: the class embedding should come first."
 )
 def _(images, p, patch_size, num_heads):
     patches = embed_patches(images, p["E"], patch_size) + p["b"]
@@ -193,7 +193,7 @@ def _(images, p, patch_size, num_heads):
 
 
 @classifier.misconception(
-    "The class embedding stands at the end of the sequence, with the last position: it comes first, with row 0 of E_pos."
+    "The class embedding stands at the end of the sequence, with the last position, and should come first, with row 0 of E_pos."
 )
 def _(images, p, patch_size, num_heads):
     patches = embed_patches(images, p["E"], patch_size) + p["b"]
@@ -341,7 +341,7 @@ def _(images, p, patch_size, num_heads):
     return torch.sigmoid(z_class @ p["W_head"] + p["b_head"])
 
 
-@classifier.misconception("There is a GELU before the head: it is one linear layer on the class token.")
+@classifier.misconception("There is a GELU before the head, which should be one linear layer on the class token.")
 def _(images, p, patch_size, num_heads):
     z_L = encoded(images, p, patch_size, num_heads)
     z_class = z_L[:, 0]
@@ -349,7 +349,7 @@ def _(images, p, patch_size, num_heads):
 
 
 @classifier.misconception(
-    "There is a tanh before the head, as in models with a pooler: here it is one linear layer on the class token."
+    "There is a tanh before the head, as in models with a pooler: here the head should be one linear layer on the class token."
 )
 def _(images, p, patch_size, num_heads):
     z_L = encoded(images, p, patch_size, num_heads)
@@ -519,7 +519,7 @@ def _(depth, d, patch_size, image_size, num_classes):
     return patches + class_embedding + positions + depth * block + norm + head
 
 
-@count.misconception("The FFN is taken to be as wide as the tokens, d_ff = d: it is d_ff = 4d.")
+@count.misconception("The FFN is taken to be as wide as the tokens, d_ff = d, and should be 4d wide.")
 def _(depth, d, patch_size, image_size, num_classes):
     n = (image_size // patch_size) ** 2
     patches = patch_size**2 * 3 * d + d
@@ -581,7 +581,9 @@ def _(depth, d, patch_size, image_size, num_classes):
     return patches + class_embedding + positions + depth * block + norm + head
 
 
-@count.misconception("The last LN is counted once for each block: it stands once, behind all of them, 2d.")
+@count.misconception(
+    "The last LN is counted once for each block, and should be counted once, 2d: it stands behind all of them."
+)
 def _(depth, d, patch_size, image_size, num_classes):
     n = (image_size // patch_size) ** 2
     patches = patch_size**2 * 3 * d + d
@@ -658,7 +660,7 @@ def _(depth, d, patch_size, image_size, num_classes):
     return patches + class_embedding + positions + depth * block + norm + head
 
 
-@count.misconception("n is image_size divided by P²: it is (image_size / P)², rows times columns.")
+@count.misconception("n is image_size divided by P², and should be (image_size / P)², rows times columns.")
 def _(depth, d, patch_size, image_size, num_classes):
     n = image_size // patch_size**2
     patches = patch_size**2 * 3 * d + d
@@ -754,7 +756,7 @@ def _(depth, d, patch_size, image_size, num_classes):
     return patches + class_embedding + positions + depth * block + norm + head
 
 
-@count.misconception("The head is taken to have a hidden layer of d more: it is one linear layer.")
+@count.misconception("The head is taken to have a hidden layer of d more, and should be one linear layer.")
 def _(depth, d, patch_size, image_size, num_classes):
     n = (image_size // patch_size) ** 2
     patches = patch_size**2 * 3 * d + d
@@ -778,7 +780,7 @@ def _(depth, d, patch_size, image_size, num_classes):
     return patches + class_embedding + positions + 1 * block + norm + head
 
 
-@count.misconception("The number of blocks is taken to be 12: it is `depth`.")
+@count.misconception("The number of blocks is taken to be 12, and should be `depth`.")
 def _(depth, d, patch_size, image_size, num_classes):
     n = (image_size // patch_size) ** 2
     patches = patch_size**2 * 3 * d + d
