@@ -271,7 +271,10 @@ def draw(results: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 7), layout="constrained")
-    heights = [max(len(row["implementations"]) for row in results["rows"] if row["mode"] == mode) for mode in MODES]
+    heights = [
+        max((len(row["implementations"]) for row in results["rows"] if row["mode"] == mode), default=1)
+        for mode in MODES
+    ]
     axes = figure.subplots(len(MODES), len(MODELS), squeeze=False, height_ratios=heights)
     for ax in axes.flat:
         ax.set_axis_off()
