@@ -634,6 +634,45 @@ def tokens_in_batch_norm(x, eps):
     return F.batch_norm(x.transpose(1, 2), None, None, training=True, eps=eps).transpose(1, 2)
 
 
+def tokens_in_instance_norm(x, eps):
+    return F.instance_norm(x.mT, eps=eps).mT
+
+
+def tokens_of_a_smallest_length(x, eps):
+    return F.normalize(x - x.mean(dim=2, keepdim=True), dim=2, eps=eps) * x.shape[2] ** 0.5
+
+
+def sequence_with_its_class_last(patch_embeddings, class_embedding, position_embedding):
+    class_tokens = class_embedding[None, None].expand(len(patch_embeddings), -1, -1)
+    return torch.cat((patch_embeddings + position_embedding[1:], class_tokens), dim=1)
+
+
+def gelu_of_a_rounded_root(x):
+    return torch.tensor([0.5 * v * (1 + math.erf(v / 1.41)) for v in x.flatten().tolist()]).reshape(x.shape)
+
+
+def gelu_standardized(x):
+    return x * torch.special.ndtr((x - x.mean()) / x.std(unbiased=False))
+
+
+def targets_of_the_larger_share(targets, lam, partner):
+    return torch.maximum(lam * targets, (1 - lam) * targets[partner])
+
+
+def patches_on_a_grid_without_the_last(images, kernel_size, stride):
+    B, C, H, W = images.shape
+    columns = F.unfold(images, kernel_size, padding=kernel_size // 2, stride=stride)
+    squares = columns.reshape(B, C, kernel_size**2, H // stride, W // stride)
+    return squares.permute(0, 3, 4, 2, 1).flatten(3)
+
+
+def patches_with_padded_channels(images, kernel_size, stride):
+    k = kernel_size
+    x = F.pad(images.permute(0, 2, 3, 1), (k // 2,) * 4)
+    rows, columns = (range(0, size - k + 1, stride) for size in x.shape[1:3])
+    return torch.stack([torch.stack([x[:, i : i + k, j : j + k].flatten(1) for j in columns], 1) for i in rows], 1)
+
+
 def vit_of_exchanged_numbers(images, p, patch_size, num_heads):
     z_0 = assemble_sequence(embed_patches(images, p["E"], num_heads) + p["b"], p["x_class"], p["E_pos"])
     z_L = encoder(z_0, p["blocks"], p["gamma"], p["beta"], patch_size)
@@ -687,6 +726,14 @@ HEARD = (
     ("embed_patches", embedded_as_means, "The embeddings are divided by P²"),
     ("attention_weights", weights_of_scores_cut_off, "Large numbers are cut off (clamp)"),
     ("normalize_tokens", tokens_in_batch_norm, "This is batch normalization"),
+    ("normalize_tokens", tokens_in_instance_norm, "This is instance normalization"),
+    ("normalize_tokens", tokens_of_a_smallest_length, "ε is the smallest length allowed"),
+    ("assemble_sequence", sequence_with_its_class_last, "stands at the end, and gets no position"),
+    ("gelu", gelu_of_a_rounded_root, "√2 is rounded to 1.41"),
+    ("gelu", gelu_standardized, "x is standardized"),
+    ("mixup_targets", targets_of_the_larger_share, "the larger is taken"),
+    ("overlapping_patches", patches_on_a_grid_without_the_last, "Patches are missing at the end"),
+    ("overlapping_patches", patches_with_padded_channels, "around the channels and the columns"),
     ("vit", vit_of_exchanged_numbers, "patch_size and num_heads are exchanged"),
     ("cross_entropy", loss_of_narrow_targets, "F.one_hot makes as many classes as the largest label asks for"),
     ("mixup_targets", targets_of_numbered_classes, "`partner` is read as classes"),

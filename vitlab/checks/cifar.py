@@ -1251,6 +1251,11 @@ def _(targets, lam, partner):
     return targets if lam >= 0.5 else targets[partner]
 
 
+@mixed_targets.misconception("Of the two shares of a class the larger is taken: add them up.")
+def _(targets, lam, partner):
+    return torch.maximum(lam * targets, (1 - lam) * targets[partner])
+
+
 @mixed_targets.misconception("Every target is mixed with the mean of the batch: its partner is targets[partner[i]].")
 def _(targets, lam, partner):
     partners = targets.mean(dim=0)

@@ -396,6 +396,15 @@ def _(patch_embeddings, class_embedding, position_embedding):
     return torch.cat([class_tokens, patch_embeddings[:, 1:]], dim=1) + position_embedding[:-1]
 
 
+@assemble.misconception(
+    "Two things: the class embedding stands at the end, and gets no position. It should come first, with row 0 of E_pos."
+)
+def _(patch_embeddings, class_embedding, position_embedding):
+    patches = patch_embeddings + position_embedding[1:]
+    class_tokens = class_embedding.expand(len(patches), 1, -1)
+    return torch.cat([patches, class_tokens], dim=1)
+
+
 @assemble.misconception("Only the first image gets the class embedding: expand it to all B images.")
 def _(patch_embeddings, class_embedding, position_embedding):
     class_tokens = torch.zeros_like(patch_embeddings[:, :1])

@@ -108,6 +108,24 @@ def _(x):
     return x * density
 
 
+@activate.misconception(
+    "x is standardized by its own mean and deviation before Φ: Φ is that of the standard normal distribution, of x itself."
+)
+def _(x):
+    standardized = (x - x.mean()) / x.std(correction=0)
+    return x * (1 + torch.erf(standardized / math.sqrt(2))) / 2
+
+
+def _rounded_root(root):
+    @activate.misconception(f"√2 is rounded to {root}: write math.sqrt(2).")
+    def rounded(x):
+        return x * (1 + torch.erf(x / root)) / 2
+
+
+for root in (1.4, 1.41, 1.414):
+    _rounded_root(root)
+
+
 @activate.misconception("This is the derivative of GELU, Φ(x) + x φ(x): GELU itself is x Φ(x).")
 def _(x):
     probability = (1 + torch.erf(x / math.sqrt(2))) / 2

@@ -1,5 +1,7 @@
 """Checks of the exercise `layer_norm`: normalized tokens, and their scale and shift."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -184,6 +186,14 @@ def _(x, eps):
 
 
 @normalize.misconception(
+    "This is instance normalization: each feature is normalized over the tokens of its image. Here each token is, over its "
+    "features: dim=-1."
+)
+def _(x, eps):  # PyTorch's refuses a single token
+    return F.instance_norm(x.transpose(1, 2), eps=eps).transpose(1, 2)
+
+
+@normalize.misconception(
     "Each number is normalized over the images of the batch (dim=0): each token is, over its features, dim=-1."
 )
 def _(x, eps):
@@ -236,6 +246,14 @@ def _(x, eps):
 def _(x, eps):
     length = x.norm(dim=-1, keepdim=True)
     return x / (length + eps)
+
+
+@normalize.misconception(
+    "ε is the smallest length allowed (F.normalize), and should be added to every variance, √(σ² + ε)."
+)
+def _(x, eps):
+    centred = x - x.mean(dim=-1, keepdim=True)
+    return F.normalize(centred, dim=-1, eps=eps) * math.sqrt(x.shape[-1])
 
 
 @normalize.misconception("Features are moved to 0 … 1 between the smallest and the largest: subtract μ, divide by σ.")

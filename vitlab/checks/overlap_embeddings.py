@@ -462,6 +462,24 @@ LAST_MISSING = (
 
 
 @cut.misconception(LAST_MISSING)
+def _(images, kernel_size, stride):  # stops where some are missing
+    B, C, H, W = images.shape
+    columns = F.unfold(images, kernel_size, padding=kernel_size // 2, stride=stride)  # (B, C·k², n)
+    squares = columns.reshape(B, C, kernel_size**2, H // stride, W // stride)
+    return squares.permute(0, 3, 4, 2, 1).flatten(3)
+
+
+@cut.misconception(
+    "The zeros are put around the channels and the columns, and not around rows and columns: F.pad counts axes from the last, "
+    "so where the channels are last it takes (0, 0, k // 2, k // 2, k // 2, k // 2)."
+)
+def _(images, kernel_size, stride):
+    padded = F.pad(images.permute(0, 2, 3, 1), (kernel_size // 2,) * 4)  # (B, H, W+2(k//2), C+2(k//2))
+    windows = padded.unfold(1, kernel_size, stride).unfold(2, kernel_size, stride)
+    return windows.permute(0, 1, 2, 4, 5, 3).flatten(3)
+
+
+@cut.misconception(LAST_MISSING)
 def _(images, kernel_size, stride):
     H, W = images.shape[2:]
     return overlapping_patches(images, kernel_size, stride)[:, : H // stride, : W // stride]

@@ -112,8 +112,8 @@ def _told_of(name: str, fewer: tuple[int, ...], more: tuple[int, ...], axis: int
     """Of two shapes that do not fit, if what was meant can be seen."""
     if len(fewer) == len(more):
         return f"Entry by entry, {fewer} and {more} do not fit: on axis {axis} they have {fewer[axis]} and {more[axis]} entries."
-    if is_given and len(fewer) == 1 and fewer[0] in more:
-        behind = len(more) - 1 - more.index(fewer[0])  # axes that come after the one it is for
+    if is_given and len(fewer) == 1 and fewer[0] in more[1:]:  # never one for each image
+        behind = len(more) - 1 - more.index(fewer[0], 1)  # axes that come after the one it is for
         return (
             f"`{name}` meets the last axis, of {more[-1]}: to meet the axis of {fewer[0]} it needs the shape "
             f"{(*fewer, *[1] * behind)}, {name}[:{', None' * behind}]."
