@@ -254,6 +254,10 @@ def test_the_learning_rate_rises_and_falls(schedule, middle):
     assert factors[10:] == sorted(factors[10:], reverse=True)
     quarter = (1 + math.cos(math.pi / 4)) / 2 if schedule == "cosine" else 0.75
     assert factors[35] == pytest.approx(quarter)
+    twice = replace(recipe, steps=220, cycles=2)
+    assert [learning_rate_factor(step, twice) for step in range(220)] == factors * 2
+    uneven = replace(recipe, steps=219, cycles=2)
+    assert [learning_rate_factor(step, uneven) for step in range(219)] == (factors * 2)[:-1]
 
 
 def test_each_layer_has_its_learning_rate_and_decay(tmp_path):
@@ -438,6 +442,7 @@ def test_a_full_disk_is_explained_and_keeps_the_checkpoint(tmp_path, monkeypatch
         ("steps = 60", 'steps = "60"', "steps is '60', but it must be a whole number"),
         ("steps = 60", "steps = 0", "steps is 0, but it must be 1 or more"),
         ("warmup_steps = 5", "warmup_steps = 60", "from 0 to below the 60 steps"),
+        ("warmup_steps = 5", "warmup_steps = 30\ncycles = 2", "from 0 to below the 30 steps of a cycle"),
         ("evaluations = 2", 'schedule = "linear"', "must be 'cosine' or 'poly'"),
         ("steps = 60", "steps = ", "is no TOML file"),
         ('kind = "ViT"', 'kind = "ViTT"', "kind is 'ViTT', but it must be 'ViT', 'MiT', 'SegFormer', 'UNet' or 'CNN'"),

@@ -18,7 +18,8 @@ HEADS = ("head.", "pooler.", "decoder.")
 
 def learning_rate_factor(step: int, recipe: Recipe) -> float:
     """What the peak of every learning rate is multiplied with in a step: the recipe's schedule, with the peak 1."""
-    return SCHEDULES[recipe.schedule](step, recipe.steps, recipe.warmup_steps, 1.0)
+    cycle = recipe.cycle_steps
+    return SCHEDULES[recipe.schedule](step % cycle, cycle, recipe.warmup_steps, 1.0)
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What a training needs to know, in a TOML file: the data, the model, and the numbers of the optimization."""
 
 import json
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -51,6 +52,9 @@ class Recipe:
         weight_decay: of AdamW, for matrices and kernels; biases, norms and embeddings have none.
         warmup_steps: during which the learning rate rises from 0.
         schedule: how it falls to 0 afterwards: "cosine", or "poly" (a straight line).
+        cycles: how often the schedule, warm-up included, is gone through from its beginning; each takes as many steps.
+            At the end of a cycle the model is as good as if the training ended there (Loshchilov and Hutter, "SGDR",
+            2017), so that a training can be made longer without being made anew.
         head_lr_factor: what the head's or decoder's learning rate is multiplied with; SegFormer was trained with 10.
         layer_lr_decay: the learning rate of a block is that of the block above it times this; 1 is the same for all.
         average: how much of the running average of the weights stays in a step (EMA); the average is what is evaluated.
@@ -75,6 +79,7 @@ class Recipe:
     weight_decay: NotNegative = 0.05
     warmup_steps: Annotated[int, Limits(ge=0)] = 0
     schedule: Literal["cosine", "poly"] = "cosine"
+    cycles: Many = 1
     head_lr_factor: NotNegative = 1.0
     layer_lr_decay: Annotated[float, Limits(gt=0, le=1)] = 1.0
     average: Rate = 0.999
@@ -87,6 +92,11 @@ class Recipe:
     bf16: bool = False
     compile: bool = False
     seed: Seed = 0
+
+    @property
+    def cycle_steps(self) -> int:
+        """Steps of a cycle of the schedule; the last cycle has fewer where `cycles` does not divide `steps`."""
+        return math.ceil(self.steps / self.cycles)
 
     @property
     def log_every(self) -> int:
@@ -150,9 +160,11 @@ def make_recipe(content: dict[str, Any], source: str, **changes) -> Recipe:
     if "warmup_steps" not in changes:  # it keeps its share of the steps
         changed = replace(changed, warmup_steps=recipe.warmup_steps * changed.steps // recipe.steps)
     recipe = changed
-    if recipe.warmup_steps >= recipe.steps:
+    if recipe.warmup_steps >= recipe.cycle_steps:
+        of_a_cycle = " of a cycle" if recipe.cycles > 1 else ""
         raise TrainingError(
-            f"{source}: warmup_steps is {recipe.warmup_steps}, but it must be from 0 to below the {recipe.steps} steps."
+            f"{source}: warmup_steps is {recipe.warmup_steps}, but it must be from 0 to below the {recipe.cycle_steps} "
+            f"steps{of_a_cycle}."
         )
     if recipe.data.get("name") not in DATA_NAMES:
         raise TrainingError(f"[data] of {source} has no 'name' of a data set; these exist: {', '.join(DATA_NAMES)}.")
