@@ -68,7 +68,7 @@ def test_what_crosses_the_wire_comes_back_the_same():
         wire.decode_call(wire.encode_call("f", (*tensors, *nested), tensors[3])),
         ("f", (*tensors, *nested), tensors[3], None, False),
     )
-    assert wire.decode_call(wire.encode_call("f", (), seconds=2.5, largest=True))[-2:] == (2.5, True)
+    assert wire.decode_call(wire.encode_call("f", (), seconds=2.5, largest=True, instead="x"))[-3:] == (2.5, True, "x")
     for output in (tensors[2], booleans, torch.arange(6.0)[::2][:1], 3, 0.5, True, -(2**63), float("inf")):
         outcome = Outcome(
             "returned", output, "text", "line", "inside", "there", (tensors[0], None), ((1, "W"), (0,)), True,

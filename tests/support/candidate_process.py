@@ -56,9 +56,10 @@ class RemoteCandidate:
         cotangent: Tensor | None = None,
         seconds: float | None = None,
         largest: bool = False,
+        instead: str = "",
     ) -> Outcome:
         _write(self.process.stdin, self.variant.encode())
-        _write(self.process.stdin, wire.encode_call(name, arguments, cotangent, seconds, largest))
+        _write(self.process.stdin, wire.encode_call(name, arguments, cotangent, seconds, largest, instead))
         return wire.decode_outcome(_read(self.process.stdout))
 
 

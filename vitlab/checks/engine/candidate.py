@@ -19,8 +19,9 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,7 +54,8 @@ class Outcome:
     printed, warned: what the code said while it ran.
     seconds: of processor time.
     largest: the shape of the largest tensor that was made, where that was asked for; see `Largest`.
-    source: of the function, "" where it cannot be read; a text, of which nothing is to be executed.
+    source: of the function, "" where it cannot be read; a text, of which nothing is to be executed but where the function
+        itself is (`instead`).
     """
 
     kind: str
@@ -80,14 +82,16 @@ class Candidate(Protocol):
         cotangent: Tensor | None = None,
         seconds: float | None = None,
         largest: bool = False,
+        instead: str = "",
     ) -> Outcome:
         """Call the function `name`.
 
         Args:
             cotangent: if given, the gradients of sum(output · cotangent) are returned, too.
-            seconds: if given, the call trains a model: in one thread, in so many seconds of processor time, and with
-                random numbers that start at the same place each time.
+            seconds: if given, the call has so many seconds of processor time, in one thread, as for training a model,
+                and random numbers that start at the same place each time.
             largest: whether to look for the largest tensor that is made.
+            instead: if given, the function is called as it would be with this for its source, among the same names.
         """
 
 
@@ -106,12 +110,15 @@ class LocalCandidate:
         cotangent: Tensor | None = None,
         seconds: float | None = None,
         largest: bool = False,
+        instead: str = "",
     ) -> Outcome:
         if name not in self.functions:
             return Outcome("missing", text=f"There is no function `{name}` yet.")
         function = self.functions[name]
         if not callable(function):
             return Outcome("missing", text=f"`{name}` is {_in_words(function)}, not a function.")
+        if instead:
+            return perform(partial(_run_instead, function, instead), arguments, cotangent, seconds, largest)[0]
         outcome, left = perform(function, arguments, cotangent, seconds, largest)
         overwrites = any(_differences(was, now) for now, was in self._earlier.get(name, ()))
         self._earlier[name] = [(now, values.copy(now)) for now in left]
@@ -265,6 +272,19 @@ def _gradients(value: Tensor, copies: tuple, cotangent: Tensor) -> tuple[Tensor 
         for i, gradient in zip(floating, found, strict=True):
             gradients[i] = gradient
     return tuple(gradients)
+
+
+def _run_instead(function: Callable, source: str, *arguments: Value) -> Any:
+    """Call a function with another source, among a copy of its names, so that its own stay what they are."""
+    function = inspect.unwrap(function)
+    names = dict(function.__globals__)
+    exec(_compiled(source), names)
+    return names[function.__code__.co_name](*arguments)
+
+
+@lru_cache(maxsize=1)
+def _compiled(source: str) -> CodeType:
+    return compile(source, "<instead>", "exec", dont_inherit=True)
 
 
 def _in_words(value: Any) -> str:

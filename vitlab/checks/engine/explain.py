@@ -1,18 +1,18 @@
 """Words for a wrong answer: the mistake that gives its numbers, or else what can be seen of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from vitlab.checks.engine import diagnosis, values
-from vitlab.checks.engine.candidate import Candidate, message
+from vitlab.checks.engine.candidate import Candidate
 from vitlab.checks.engine.exercise import Exercise
 from vitlab.checks.engine.observation import NUMBERS_WRONG, seen
+from vitlab.checks.engine.repair import repair
 from vitlab.checks.engine.report import Example, Excerpt
 from vitlab.checks.engine.smallest import smallest
 from vitlab.checks.engine.table import THOSE_OF, lookup
-from vitlab.checks.engine.trial import RIGHT_BUT, Trial
+from vitlab.checks.engine.trial import RIGHT_BUT, Trial, agrees
 
 TRIED = 24  # explanations that are compared with the student's numbers in every case
 LOOKED_AT = 10_000  # numbers of a result, to see whether they show a computation
@@ -36,6 +36,8 @@ def explain(exercise: Exercise, candidate: Candidate, trials: list[Trial], seed:
         return Told(beside or [f"`{exercise.name}` is right."])
     first, beside = misplaced[0], [fault.replace(RIGHT_BUT, "Besides,") for fault in beside]
     named = mistake(exercise, candidate, trials, seed)
+    if not named and not _right_in_number(trials) and not any(trial.outcome.changed for trial in trials):
+        named = repair(exercise, candidate, trials)
     if named and not beside:
         beside = _other_dtype(misplaced)
     if named:
@@ -103,29 +105,6 @@ def _with_other_numbers(exercise: Exercise, candidate: Candidate, seed: int) -> 
         for cases in exercise.cases(seed)
         for case in cases
     ]
-
-
-def agrees(function: Callable, trials: list[Trial], in_words: bool = False) -> bool:
-    """Whether `function` gives what the candidate gave, in every trial: the same numbers, or an exception for one.
-
-    Where no numbers of the candidate are wrong, only exceptions can tell what it does: they must agree `in_words`, sizes
-    included.
-    """
-    if not in_words and all(trial.came is None for trial in trials):  # nothing to compare
-        return False
-    for trial in trials:
-        try:
-            output = values.as_tensor(function(*values.copy(trial.case.arguments)))
-        except Exception as error:
-            output = None
-            if in_words and message(error) != trial.outcome.text:
-                return False
-        came = trial.came
-        if (came is None) != (output is None):
-            return False
-        if came is not None and not diagnosis.close(came, output, trial.dtype):
-            return False
-    return True
 
 
 def _other_dtype(trials: list[Trial]) -> list[str]:

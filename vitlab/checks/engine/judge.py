@@ -22,10 +22,10 @@ from vitlab.checks.engine import diagnosis, switches, values
 from vitlab.checks.engine.advice import advice
 from vitlab.checks.engine.candidate import Candidate, Outcome
 from vitlab.checks.engine.exercise import Case, Exercise
-from vitlab.checks.engine.explain import Told, agrees, explain
+from vitlab.checks.engine.explain import Told, explain
 from vitlab.checks.engine.observation import NUMBERS_WRONG
 from vitlab.checks.engine.report import ExerciseResult, PartResult
-from vitlab.checks.engine.trial import RIGHT_BUT, Trial
+from vitlab.checks.engine.trial import RIGHT_BUT, Trial, agrees
 
 Call = tuple[str, tuple[values.Value, ...], Tensor | None]  # a name, arguments and what came of them
 OVERWRITES = "A call changes what an earlier call returned, or was given: make a new tensor in each call."
@@ -287,7 +287,8 @@ def _unsteady(exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> 
     for _ in range(2):  # at once after each other, too
         again = candidate.call(exercise.name, first.case.arguments).output
         if again is None or not _same(values.as_tensor(again), first.came):
-            return "Two calls with the same arguments give different results: use nothing random, and keep nothing between calls."
+            unwritten = "fill all of what torch.empty makes, " if "empty" in first.outcome.source else ""
+            return f"Two calls with the same arguments give different results: {unwritten}use nothing random, and keep nothing between calls."
     if first.fault or any(trial.misplaced for trial in trials):  # there is something to explain already
         return ""
     # The same sizes with other numbers, those of the case turned round: what was kept for these sizes is wrong now.

@@ -1,12 +1,13 @@
-"""One case, tried."""
+"""One case, tried; and whether a function does the same in several of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from vitlab.checks.engine import values
-from vitlab.checks.engine.candidate import Outcome
+from vitlab.checks.engine import diagnosis, values
+from vitlab.checks.engine.candidate import Outcome, message
 from vitlab.checks.engine.exercise import Case
 
 RIGHT_BUT = "The result is right, but"  # begins the sentence on a fault beside the result
@@ -30,3 +31,26 @@ class Trial:
     def came(self) -> Tensor | None:
         """The result, as a tensor; None if there is none."""
         return None if self.outcome.output is None else values.as_tensor(self.outcome.output)
+
+
+def agrees(function: Callable, trials: list[Trial], in_words: bool = False) -> bool:
+    """Whether `function` gives what the candidate gave, in every trial: the same numbers, or an exception for one.
+
+    Where no numbers of the candidate are wrong, only exceptions can tell what it does: they must agree `in_words`, sizes
+    included.
+    """
+    if not in_words and all(trial.came is None for trial in trials):  # nothing to compare
+        return False
+    for trial in trials:
+        try:
+            output = values.as_tensor(function(*values.copy(trial.case.arguments)))
+        except Exception as error:
+            output = None
+            if in_words and message(error) != trial.outcome.text:
+                return False
+        came = trial.came
+        if (came is None) != (output is None):
+            return False
+        if came is not None and not diagnosis.close(came, output, trial.dtype):
+            return False
+    return True

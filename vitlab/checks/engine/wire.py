@@ -24,11 +24,12 @@ def encode_call(
     cotangent: Tensor | None = None,
     seconds: float | None = None,
     largest: bool = False,
+    instead: str = "",
 ) -> bytes:
-    return _encode([name, list(arguments), cotangent, seconds, largest])
+    return _encode([name, list(arguments), cotangent, seconds, largest, instead])
 
 
-def decode_call(message: bytes) -> tuple[str, tuple[Value, ...], Tensor | None, float | None, bool]:
+def decode_call(message: bytes) -> tuple[str, tuple[Value, ...], Tensor | None, float | None, bool, str]:
     """The call in a message.
 
     Raises:
@@ -41,8 +42,9 @@ def decode_call(message: bytes) -> tuple[str, tuple[Value, ...], Tensor | None, 
             Tensor() | None as cotangent,
             float() | int() | None as seconds,
             bool(largest),
+            str(instead),
         ]:
-            return name, tuple(arguments), cotangent, seconds, largest
+            return name, tuple(arguments), cotangent, seconds, largest, instead
     raise ValueError("the message is not a call.")
 
 
