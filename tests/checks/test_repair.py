@@ -75,7 +75,42 @@ def test_where_a_known_mistake_is_left_both_are_told():
     assert f"Second, write {second}." in sentence
 
 
-def test_two_changes_are_too_many():
+def test_two_changes_are_told_where_the_first_makes_some_cases_right():
+    def poly_learning_rate(step, steps, warmup_steps, peak):
+        if step < warmup_steps:
+            return peak * (step + 4) / warmup_steps
+        return peak * (1 - (step - warmup_steps) / (steps - warmup_steps)) ** 3
+
+    sentence, named = told(poly_learning_rate)
+    assert named and sentence.startswith("Your function is right with two changes: ") and "(step + 1)" in sentence
+    assert "in the place of `return peak * (1 - (step - warmup_steps) / (steps - warmup_steps)) ** 3`" in sentence
+
+
+def test_of_what_is_called_rows_and_columns_the_names_stay():
+    made = changes(
+        "def f(images):\n    B, C, H, W = images.shape\n    rows, columns = H // 2, W // 2\n    return rows\n"
+    )
+    assert not any(
+        "B, C, W, H" in source or "columns, rows" in source or "= W // 2, H // 2" in source for source in made
+    )
+
+
+def test_a_key_of_a_dict_is_changed_into_another_one():
+    def all_mlp_decoder(features, p):
+        size = features[0].shape[2:]
+        maps = []
+        for F_i, L, b in ((features[0], p["L_1"], p["b_1"]), (features[1], p["L_2"], p["b_2"]),
+                          (features[2], p["L_3"], p["b_3"]), (features[3], p["L_4"], p["b_1"])):  # fmt: skip
+            maps.append(F.interpolate((F_i.mT.transpose(1, 3) @ L + b).transpose(1, 3).mT, size=size, mode="bilinear"))
+        fused = F.relu(sum(maps[i].movedim(1, 3) @ p["W"].chunk(4)[i] for i in range(4)) + p["b"])
+        return (fused @ p["W_head"] + p["b_head"]).movedim(3, 1)
+
+    for seed in range(2):
+        sentence, named = told(all_mlp_decoder, seed)
+        assert named and ("b_1" in sentence and "b_4" in sentence)
+
+
+def test_two_changes_at_one_place_are_too_many():
     def attention_scores(Q, K):
         products = [[(q * k).sum().sin() for k in keys[:-1]] for q, keys in zip(Q.flatten(0, 1), K, strict=False)]
         return torch.tensor(products)

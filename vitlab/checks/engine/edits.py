@@ -44,7 +44,7 @@ AROUND = (
     "{x}.squeeze(0)", "{x}.squeeze(-1)", "{x}.squeeze(1)", "{x}[0]", "{x}[-1]", "{x}[::-1]", "reversed({x})", "int({x})",
 )  # fmt: skip
 KEEPING = AROUND[:11]  # those that lose nothing of x
-WITH = tuple(f"{{x}} {sign} {{name}}" for sign in ("+", "-", "*", "/", "@"))  # with another value of the function
+WITH = ("{x} + {name}", "{x} + {name}[:, None, None]", "{x} - {name}", "{x} * {name}", "{x} / {name}", "{x} @ {name}")
 
 
 @dataclass(frozen=True)
@@ -233,9 +233,9 @@ def _instead(source: Source, node: ast.expr, parent: ast.AST, in_brackets: bool)
     for place, code in enumerate(AROUND):
         yield Other(fit(code.format(x=x)), 1.6 + 0.02 * place - 0.1 * whole, code in KEEPING)
     if whole or isinstance(parent, ast.BinOp | ast.Call):
-        for code in WITH:
+        for place, code in enumerate(WITH):
             others = (fit(code.format(x=x, name=name)) for name in source.names if name != x)
-            yield from (Other(new, 2.5 - 0.5 * whole, True) for new in others)
+            yield from (Other(new, 2.5 - 0.8 * whole + 0.1 * place, True) for new in others)
 
 
 def _numbers(value: int | float) -> Iterator[int | float]:
