@@ -9,7 +9,7 @@ from support.strange import STRANGE
 
 from vitlab import checks
 from vitlab.checks import derivable
-from vitlab.checks.engine import wire
+from vitlab.checks.engine import repair, wire
 from vitlab.checks.engine.candidate import LocalCandidate, Outcome
 from vitlab.checks.engine.judge import judge
 
@@ -23,7 +23,8 @@ def process():
 
 
 @pytest.mark.parametrize("exercise", made_up.EVERY, ids=lambda exercise: exercise.name)
-def test_a_candidate_in_another_process_gets_the_same_reports(exercise, process):
+def test_a_candidate_in_another_process_gets_the_same_reports(exercise, process, monkeypatch):
+    monkeypatch.setattr(repair, "SECONDS", 0.0)  # the search for a change may end sooner in one of the two
     variants = ["reference", *(f"misconception {k}" for k in range(min(4, len(exercise.misconceptions))))]
     if exercise in made_up.EXERCISES:  # they take and return all that the course's exercises do
         variants += [name for name in STRANGE if "random" not in name and name != "first image only"]
@@ -37,6 +38,15 @@ def test_a_candidate_in_another_process_gets_the_same_reports(exercise, process)
         )
         assert here.as_dict() == there.as_dict(), variant
         assert here._repr_html_() == there._repr_html_(), variant
+
+
+def test_the_change_that_repairs_an_answer_is_found_in_another_process_too(process):
+    for candidate in (
+        LocalCandidate(candidate_process.functions("a slip")),
+        candidate_process.RemoteCandidate(process, "a slip"),
+    ):
+        told = judge(derivable()["attention_scores"], candidate, 0).sentences[0]
+        assert told.startswith("Your function is right with one change: ") and "range(0, K.shape[-1])" in told
 
 
 def test_advice_on_a_right_answer_costs_no_point_and_is_the_same_from_another_process(process):
@@ -66,7 +76,7 @@ def test_what_crosses_the_wire_comes_back_the_same():
     nested = ({"W": tensors[1], "tensor": booleans}, [{"x": torch.arange(6).reshape(2, 3).T}, []], 7, 0.1, {}, (4, 5))
     assert _same(
         wire.decode_call(wire.encode_call("f", (*tensors, *nested), tensors[3])),
-        ("f", (*tensors, *nested), tensors[3], None, False),
+        ("f", (*tensors, *nested), tensors[3], None, False, ""),
     )
     assert wire.decode_call(wire.encode_call("f", (), seconds=2.5, largest=True, instead="x"))[-3:] == (2.5, True, "x")
     for output in (tensors[2], booleans, torch.arange(6.0)[::2][:1], 3, 0.5, True, -(2**63), float("inf")):

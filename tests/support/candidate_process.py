@@ -20,11 +20,14 @@ TESTS = Path(__file__).parents[1]
 
 def functions(variant: str) -> dict:
     """The functions of one imagined student: "reference", "misconception 3", a strange one of `STRANGE`, or
-    "digits constant", an answer to the training exercise, or "wrong-headed": right, with a loop over tokens."""
+    "digits constant", an answer to the training exercise, "wrong-headed": right, with a loop over tokens, or "a slip":
+    the same with one change."""
     if variant.startswith("digits "):
         return {digits_exercise.EXERCISE.name: digits_exercise.ANSWERS[variant.split()[1]]}
     if variant == "wrong-headed":
         return {"attention_scores": attention_scores_one_by_one}
+    if variant == "a slip":
+        return {"attention_scores": attention_scores_of_all_but_one}
     if variant in STRANGE:
         return {exercise.name: STRANGE[variant][0](exercise.reference) for exercise in EVERY}
     if variant == "reference":
@@ -35,6 +38,11 @@ def functions(variant: str) -> dict:
 
 def attention_scores_one_by_one(Q, K):
     return torch.stack([(K @ q.unsqueeze(-1)).squeeze(-1) for q in Q.unbind(1)], dim=1) / Q.shape[-1] ** 0.5
+
+
+def attention_scores_of_all_but_one(Q, K):
+    scores = [sum(Q[..., k, None] * K[:, None, :, k] for k in range(1, K.shape[-1])) for _ in range(1)]
+    return scores[0] / K.shape[-1] ** 0.5
 
 
 @cache

@@ -534,4 +534,23 @@ def _(Z, W_Q, W_K, W_V, W_O, num_heads):
     return concatenate_heads(heads) @ W_O
 
 
+@msa.misconception(
+    "The columns of the heads are interleaved (stacked on a last axis, and flattened): put the heads side by side, "
+    "[head_1 ‖ head_2 ‖ ...], with torch.cat along the last axis."
+)
+def _(Z, W_Q, W_K, W_V, W_O, num_heads):
+    heads = attention(split_heads(Z @ W_Q, num_heads), split_heads(Z @ W_K, num_heads), split_heads(Z @ W_V, num_heads))
+    return heads.permute(0, 2, 3, 1).flatten(2) @ W_O
+
+
+@msa.misconception(
+    "Q, K and V stand side by side in one product, 3d columns, and are cut as if they did so within each head: cut them into "
+    "(3, h, d_h), in this order, and then move the 3 to the front."
+)
+def _(Z, W_Q, W_K, W_V, W_O, num_heads):
+    together = Z @ torch.cat([W_Q, W_K, W_V], dim=1)
+    Q, K, V = together.unflatten(-1, (num_heads, 3, -1)).permute(3, 0, 2, 1, 4)
+    return concatenate_heads(attention(Q, K, V)) @ W_O
+
+
 EXERCISES = (scores, weights, attend, msa)

@@ -263,22 +263,28 @@ def _(logits, labels, smoothing):
     return -(y * torch.log(p)).sum(dim=-1).mean()
 
 
-@loss.misconception(
-    "A small number is added to the probabilities before the logarithm, which bounds the loss: log_softmax needs none."
+BOUNDED = (
+    "A small number is added to the probabilities, or they are clamped, before the logarithm, which bounds the loss: "
+    "log_softmax needs neither."
 )
-def _(logits, labels, smoothing):
-    p = logits.softmax(dim=-1)
-    y = smooth(logits, labels, smoothing)
-    return -(y * torch.log(p + 1e-8)).sum(dim=-1).mean()
 
 
-@loss.misconception(
-    "Probabilities are clamped before the logarithm, which bounds the loss: log_softmax needs no bound."
-)
-def _(logits, labels, smoothing):
-    p = logits.softmax(dim=-1).clamp(min=1e-7)
-    y = smooth(logits, labels, smoothing)
-    return -(y * torch.log(p)).sum(dim=-1).mean()
+def _bounded(least: float) -> None:
+    @loss.misconception(BOUNDED)
+    def added(logits, labels, smoothing):
+        p = logits.softmax(dim=-1)
+        y = smooth(logits, labels, smoothing)
+        return -(y * torch.log(p + least)).sum(dim=-1).mean()
+
+    @loss.misconception(BOUNDED)
+    def clamped(logits, labels, smoothing):
+        p = logits.softmax(dim=-1).clamp(min=least)
+        y = smooth(logits, labels, smoothing)
+        return -(y * torch.log(p)).sum(dim=-1).mean()
+
+
+for least in (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6):
+    _bounded(least)
 
 
 @loss.misconception("The logarithm is missing: the loss is -log p, not -p.")
@@ -516,6 +522,13 @@ BY_ZERO = (
     "only where step < warmup_steps."
 )
 FROM_ZERO = "The warm-up begins with 0: step 0 has peak / warmup_steps; count step + 1. "
+
+
+@rate.misconception(BY_ZERO)
+def _(step, steps, warmup_steps, peak):
+    rising = peak * ((step + 1) / warmup_steps)  # of integers: it stops with other words
+    t = (step - warmup_steps) / (steps - warmup_steps)
+    return rising if step < warmup_steps else peak * (1 + math.cos(math.pi * t)) / 2
 
 
 @rate.misconception(BY_ZERO)

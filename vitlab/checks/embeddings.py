@@ -184,6 +184,16 @@ def _(images, patch_size):
     return patchify(images, P).unflatten(2, (P, P, images.shape[1]))
 
 
+@cut.misconception(
+    "torch.chunk(images, P) makes P pieces, and not pieces of P pixels: images.split(P, dim) does that, and unflatten both "
+    "axes at once."
+)
+def _(images, patch_size):
+    rows = images.chunk(patch_size, dim=2)
+    patches = [patch.permute(0, 2, 3, 1).flatten(1) for row in rows for patch in row.chunk(patch_size, dim=3)]
+    return torch.stack(patches, dim=1)
+
+
 # ---- embed_patches
 
 embed = Exercise(
@@ -271,6 +281,13 @@ def _(images, E, patch_size):
     P = patch_size
     filled = means.repeat_interleave(P, dim=2).repeat_interleave(P, dim=3)
     return patchify(filled, P) @ E
+
+
+@embed.misconception(
+    "The embeddings are multiplied by √d, as those of words are in the first transformer: here they are x_p E as they come."
+)
+def _(images, E, patch_size):
+    return patchify(images, patch_size) @ E * E.shape[-1] ** 0.5
 
 
 # ---- assemble_sequence
@@ -432,6 +449,13 @@ def _(patch_embeddings, class_embedding, position_embedding):
 def _(patch_embeddings, class_embedding, position_embedding):
     class_tokens = class_embedding.expand(len(patch_embeddings), 1, -1)
     return torch.cat([class_tokens, patch_embeddings], dim=1) + position_embedding[0]
+
+
+@assemble.misconception(
+    "The class embedding stands there once, and is needed for every image: class_embedding.expand(B, 1, d), then torch.cat."
+)
+def _(patch_embeddings, class_embedding, position_embedding):
+    return torch.cat([class_embedding.reshape(1, 1, -1), patch_embeddings], dim=1) + position_embedding
 
 
 EXERCISES = (cut, embed, assemble)

@@ -285,6 +285,14 @@ def _(Z, W_1, b_1, W_2, b_2):
     return activated @ W_2 + b_2
 
 
+@network.misconception(
+    "This is the formula for one token as a column, W_2 GELU(W_1 z + b_1): here tokens are rows, and the matrices stand on "
+    "their right, GELU(Z W_1 + b_1) W_2 + b_2."
+)
+def _(Z, W_1, b_1, W_2, b_2):
+    return W_2 @ F.gelu(W_1 @ Z + b_1) + b_2
+
+
 # ---- ffn_parameters
 
 VIT_BASE = Sizes("ViT-Base", d=768, d_ff=3072)
@@ -378,6 +386,19 @@ def _(d, d_ff):
     expand = d * d_ff + 1
     compress = d_ff * d + 1
     return expand + compress
+
+
+@count.misconception(
+    "The ratio d_ff / d is rounded down, d_ff // d, which is exact only where d divides d_ff: count with d_ff itself."
+)
+def _(d, d_ff):
+    ratio = d_ff // d
+    return 2 * ratio * d * d + ratio * d + d
+
+
+@count.misconception("There are four tensors of parameters: count the numbers in them, of W_1 d · d_ff (p.numel()).")
+def _(d, d_ff):
+    return 4
 
 
 EXERCISES = (activate, network, count)

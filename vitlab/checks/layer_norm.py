@@ -234,9 +234,17 @@ def _(x, eps):
     return x - mu
 
 
-@normalize.misconception(
+LENGTH_1 = (
     "The tokens are brought to length 1, not to variance 1: that is √d too small. Divide the sum of squares by d."
 )
+
+
+@normalize.misconception(LENGTH_1)
+def _(x, eps):
+    return F.normalize(x - x.mean(dim=-1, keepdim=True), dim=-1)
+
+
+@normalize.misconception(LENGTH_1)
 def _(x, eps):
     centred = x - x.mean(dim=-1, keepdim=True)
     return centred / torch.sqrt((centred**2).sum(dim=-1, keepdim=True) + eps)
@@ -272,6 +280,15 @@ def _(x, eps):
 @normalize.misconception("This is a softmax over the features: subtract their mean and divide by their deviation.")
 def _(x, eps):
     return x.softmax(dim=-1)
+
+
+@normalize.misconception(
+    "The centred token is divided by its length, and should be by its standard deviation, √(σ² + ε), with σ² the mean of "
+    "the squares."
+)
+def _(x, eps):
+    centred = x - x.mean(dim=-1, keepdim=True)
+    return centred / (centred.norm(dim=-1, keepdim=True) + eps)
 
 
 # ---- layer_norm
@@ -431,6 +448,21 @@ def _(x, gamma, beta, eps):
     variance = x.var(dim=(1, 2), keepdim=True, unbiased=False)
     x_hat = (x - mu) / torch.sqrt(variance + eps)
     return gamma * x_hat + beta
+
+
+TWICE = "The tokens are normalized once more behind the scaling: x̂ is normalized, and γ x̂ + β is the end of it."
+
+
+@norm.misconception(TWICE)
+def _(x, gamma, beta, eps):
+    scaled = gamma * normalize_tokens(x, eps)
+    return normalize_tokens(scaled, eps) + beta
+
+
+@norm.misconception(TWICE)
+def _(x, gamma, beta, eps):
+    scaled = gamma * normalize_tokens(x, eps) + beta
+    return normalize_tokens(scaled, eps)
 
 
 EXERCISES = (normalize, norm)

@@ -788,4 +788,10 @@ def _(images, E, b, kernel_size, stride):
     return F.linear(patches, E, b)
 
 
+@embed.misconception("b is added once for every pixel of a patch, k² times: add it once, to x_p E.")
+def _(images, E, b, kernel_size, stride):
+    projected = overlapping_patches(images, kernel_size, stride) @ E
+    return projected + kernel_size**2 * b
+
+
 EXERCISES = (size_of, cut, embed)

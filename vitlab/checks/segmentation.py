@@ -1089,6 +1089,25 @@ def _(tokens, W, b, grid, patch_size):
     return F.interpolate(logits, size=(patch_size, patch_size), mode="bilinear", align_corners=False)
 
 
+@head.misconception(
+    "A pixel i takes its scores at the place i / P, and should at (i + 1/2) / P - 1/2: pixels and patches are squares, and "
+    "it is their centres that lie on a grid (align_corners=False)."
+)
+def _(tokens, W, b, grid, patch_size):
+    rows, columns = grid
+    maps = (tokens @ W + b).unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
+    return _at_corners(_at_corners(maps, patch_size).mT, patch_size).mT
+
+
+def _at_corners(maps: Tensor, P: int) -> Tensor:
+    """Linear interpolation along the last axis, at the places i / P."""
+    places = torch.arange(maps.shape[-1] * P, dtype=maps.dtype) / P
+    left = places.long()
+    right = (left + 1).clamp(max=maps.shape[-1] - 1)
+    share = places - left
+    return (1 - share) * maps[..., left] + share * maps[..., right]
+
+
 # ---- mask_scores
 
 masks = Exercise(

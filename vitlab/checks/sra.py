@@ -333,6 +333,26 @@ def _(X, W_S, b_S, sr_ratio):
     return squares.flatten(2).transpose(1, 2)
 
 
+@reduction.misconception(
+    "A slice up to -0 is empty, X[:, :-0]: where R divides the grid nothing is left over, and nothing is to be cut off. "
+    "Count what stays, X[:, : H // R * R]."
+)
+def _(X, W_S, b_S, sr_ratio):
+    H, W = X.shape[1:3]
+    return spatial_reduction(X[:, : -(H % sr_ratio), : -(W % sr_ratio)], W_S, b_S, sr_ratio)
+
+
+@reduction.misconception(
+    "The columns of a square are cut by the number of its row: only the squares from the top left downwards along the "
+    "diagonal are right. Rows go with i, columns with j."
+)
+def _(X, W_S, b_S, sr_ratio):
+    R = sr_ratio
+    rows, columns = X.shape[1] // R, X.shape[2] // R
+    squares = [X[:, i * R : (i + 1) * R, i * R : (i + 1) * R] for i in range(rows) for _ in range(columns)]
+    return torch.stack([square.flatten(1) @ W_S + b_S for square in squares], dim=1)
+
+
 # ---- spatial_reduction_attention
 
 ATTENTION = {"W_Q": "d d", "W_K": "d d", "W_V": "d d", "W_O": "d d"}

@@ -366,6 +366,14 @@ def _(images, p, patch_size, num_heads):
     return (z_class @ p["W_head"] + p["b_head"]).argmax(dim=-1)
 
 
+@classifier.misconception(
+    "squeeze() takes out every axis of length 1, that of the batch too, if there is one image: pick the class token by "
+    "z_L[:, 0], which leaves (B, d)."
+)
+def _(images, p, patch_size, num_heads):
+    return vit(images, p, patch_size, num_heads).squeeze()
+
+
 # ---- vit_parameters
 
 count = Exercise(
@@ -610,7 +618,10 @@ def _(depth, d, patch_size, image_size, num_classes):
     return patches + class_embedding + positions + depth * block + norm + head
 
 
-@count.misconception("Only one LN a block is counted: there are two, 4d numbers together.")
+@count.misconception(
+    "2d numbers are missing in each block: there are two LNs, 4d numbers together, and four biases in the attention, of "
+    "q, k, v and the output."
+)
 def _(depth, d, patch_size, image_size, num_classes):
     n = (image_size // patch_size) ** 2
     patches = patch_size**2 * 3 * d + d

@@ -35,6 +35,9 @@ HINTS = (  # what a message of PyTorch usually means in these exercises
     ("must be a matrix", "torch.mm multiplies two matrices: with the batch in front use @ or torch.matmul."),
     ("must be Tensor, not float", OF_MATH),
     ("must be Tensor, not int", OF_MATH),
+    ("converted to Python scalars", "A function of `math` takes one number: torch has its own for tensors, torch.erf, torch.sqrt."),
+    ("expanded size of the tensor", "What is written into a place must have the shape of that place: was the tensor on the left made with the sizes of something else?"),
+    ("match the broadcast shape", "+= writes into the tensor on its left, which cannot become larger: write x = x + y."),
     ("padding='same' is not supported", "Say how wide the border is, padding=kernel_size // 2."),
     ("first two dimensions of batch2 tensor", PRODUCT),
     ("Sizes of tensors must match", "torch.cat joins along one axis, and all other axes must agree. Compare the shapes, and remember to expand what lacks the batch."),
@@ -70,6 +73,8 @@ def hint(said: str, there: str = "", code: str = "", given: Collection[str] = ()
         code: the line.
         given: the names of the function's arguments.
     """
+    if "values to unpack" in said and "," not in code.partition("=")[0]:
+        return "A function that is called there finds a tensor with too many or too few axes: is each tensor given in its own place?"
     read = _sizes_asked_for(said) or _sizes_side_by_side(said, there, code, given) or _channels(said)
     return read or next((sentence for words, sentence in HINTS if words in said), "")
 
@@ -92,6 +97,8 @@ def _sizes_side_by_side(said: str, there: str, code: str, given: Collection[str]
     )
     if not found:
         return ""
+    if "0" in found.groups()[:2]:
+        return BEYOND
     axis = int(found[3])  # of the longer one, on which the shorter one lies further to the right
     outside = re.split(r"\W+", re.sub(r"\[[^\]]*\]", "", code))  # of brackets: what stands in them is an index
     tensors = [(name, shape) for name, shape in _tensors(there) if re.split(r"\W", name)[0] in outside]
@@ -105,6 +112,10 @@ def _sizes_side_by_side(said: str, there: str, code: str, given: Collection[str]
         return (
             "After sum, mean, norm or amax along an axis, keepdim=True keeps that axis, with length 1: is it missing?"
         )
+    for name, shape in tensors:
+        if name.partition("[")[0] in given and len(shape) == 1 and str(shape[0]) in found.groups()[:2]:
+            other = next(size for size in found.groups()[:2] if size != str(shape[0]))
+            return f"`{name}` has {shape[0]} numbers, and meets the last axis, which is {other} long there: is that the axis it is for, or is a transpose missing?"
     return f"Counted from the last axis, {found[1]} and {found[2]} stand side by side, and are not the same: print both shapes."
 
 

@@ -25,7 +25,7 @@ WORDS = (("bilinear", "nearest", "bicubic", "area"), ("none", "tanh"), ("mean", 
 OPTIONS = {  # that are easily forgotten
     **dict.fromkeys(("var", "std"), ("unbiased=False", "keepdim=True", "unbiased=False, keepdim=True")),
     **dict.fromkeys(("sum", "mean", "amax", "amin", "norm"), ("keepdim=True",)),
-    **dict.fromkeys(("unfold", "conv2d"), ("padding=1",)), "layer_norm": ("eps=eps", "eps=1e-6"), "zeros": ("dtype=torch.long",),
+    **dict.fromkeys(("unfold", "conv2d"), ("padding=1",)), "layer_norm": ("eps=eps", "eps=1e-6"), "zeros": ("dtype=torch.long",), "enumerate": ("start=1",),
     "interpolate": ("align_corners=False", 'mode="bilinear"', 'mode="bilinear", align_corners=False'),
 }  # fmt: skip
 OPERATORS = {
@@ -126,8 +126,9 @@ def edits(text: str, given: Iterable[str] = ()) -> list[Edit]:
         pieces = sorted((piece for edit in several for piece in edit.pieces), reverse=True)
         if len(several) > 1 and all(end <= later for (_, end, _), (later, *_) in zip(pieces[1:], pieces, strict=False)):
             found.append(Edit(tuple(pieces), several[0].cost + 0.05, several[0].keeps))
-    found += _of_lines(source)
-    return sorted(found, key=lambda edit: edit.cost)[:MOST]
+    found += _of_block(source, source.body, None)
+    once = {edit.pieces: edit for edit in sorted(found, key=lambda edit: -edit.cost)}  # the cheapest of each
+    return sorted(once.values(), key=lambda edit: edit.cost)[:MOST]
 
 
 def _slice(path: tuple) -> tuple:
@@ -263,8 +264,10 @@ def _texts(value: str) -> Iterator[str]:
 
 def _of_operator(source: Source, node: ast.BinOp, fit: Callable[[str], str]) -> Iterator[Other]:
     a, b, sign = source.part(node.left), source.part(node.right), OPERATORS.get(type(node.op), "")
-    yield Other(fit(source.code(node.left)), 1.3)
-    yield Other(fit(source.code(node.right)), 1.3)
+    for kept, dropped in ((node.left, node.right), (node.right, node.left)):
+        again = isinstance(dropped, ast.Name) and ast.dump(dropped) in ast.dump(kept)  # as in z + f(z)
+        is_number = isinstance(dropped, ast.Constant)
+        yield Other(fit(source.code(kept)), 1.15 if is_number else 1.3, again or is_number)
     yield from (Other(fit(f"{a} {other} {b}"), 1.2, other != "//") for other in IN_PLACE_OF.get(sign, ""))
     if sign in ("-", "/", "@", "//", "**"):
         yield Other(fit(f"{b} {sign} {a}"), 1.3, True)
@@ -314,12 +317,8 @@ def _exchanged(items: list[str], i: int, j: int) -> list[str]:
     return items
 
 
-def _of_lines(source: Source) -> Iterator[Edit]:
-    """Whole statements left out, exchanged with the next one, moved out of a loop; assignments of another kind."""
-    yield from _of_block(source, source.body, None)
-
-
 def _of_block(source: Source, body: list[ast.stmt], outer: ast.stmt | None) -> Iterator[Edit]:
+    """Whole statements left out, exchanged with the next one, moved out of a loop; assignments of another kind."""
     for k, statement in enumerate(body):
         start, end = source.span(statement)
         code, is_last = source.code(statement), k == len(body) - 1

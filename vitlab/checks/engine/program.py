@@ -113,7 +113,7 @@ class _Reader:
     def call(self, function: Callable, arguments: list[ast.expr], step: str, depth: int) -> ast.expr:
         """Write a function out; returns the name or literal that holds its result."""
         tree = source_tree(function)
-        for name, value in function.__globals__.items():
+        for name, value in (inspect.getclosurevars(function).nonlocals | function.__globals__).items():
             if not name.startswith("__"):
                 self.names.setdefault(name, value)
         local = dict(zip(inspect.signature(function).parameters, arguments, strict=True))

@@ -12,6 +12,7 @@ import torch.utils._device
 from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
 
 AUTOCAST = {"cpu": torch.bfloat16, "cuda": torch.float16}  # the devices on which it may be on, and PyTorch's choice
+MEMORY = 4 * 2**30  # bytes that a worker of `quietly` may take
 PRINTING = {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80, "sci_mode": None}
 
 
@@ -78,7 +79,11 @@ def own() -> Iterator[None]:
 
 
 def quietly() -> None:
-    """For good, in a worker of many: one thread, and no warnings, since what a wrong version warns of is no news."""
+    """For good, in a worker of many: one thread, little memory, since a wrong version with a border of 768 pixels would
+    take all, and no warnings, since what it warns of is no news."""
+    import resource  # which not every system has
+
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
 

@@ -31,6 +31,7 @@ PAIRED = 250  # so many of the cheapest slips of a formulation are also tried tw
 BESIDE = 250  # so many of the cheapest beside each misconception
 SAME = 1e-9  # two slips have the same fingerprint up to this share of the results' length
 CLOSE = 1e-6  # a student's may differ by this share: a step may have been computed in float32
+LARGEST = 1e10  # a fingerprint beyond it comes of a division by what is 0 but for rounding: each machine has another
 THOSE_OF = "Your numbers are those of"  # begins the sentence on slips
 
 
@@ -100,7 +101,10 @@ def origin(exercise: Exercise, k: int) -> Origin | None:
         if misconception is None:
             raise
         return None
-    return Origin(program, found[:BESIDE] if misconception else found, misconception)
+    if misconception:  # first what is done to the result: of two mistakes one is often a step too many at the end
+        last = len(program.operations) - 1
+        found = sorted(found, key=lambda slip: slip.cost - 0.3 * (slip.changes[-1][0] == last))[:BESIDE]
+    return Origin(program, tuple(found), misconception)
 
 
 def origins(exercise: Exercise) -> list[tuple[int, Origin]]:
@@ -154,7 +158,7 @@ def build(exercise: Exercise) -> dict[str, np.ndarray]:
         def add(chosen: tuple[int, ...], k: int = k, origin: Origin = origin, tried: Callable = tried) -> bool:
             """Run slips together, and keep them if nothing cheaper gives the same numbers."""
             found = tried(chosen)
-            if found is None or not abs(found[0]) < 1e30:
+            if found is None or not abs(found[0]) < LARGEST:
                 return False
             row = (k, *chosen, ALONE)[:3]
             if abs(found[0] - total) <= SAME * length:
@@ -208,7 +212,7 @@ def _different(origin: Origin, case: Case, known: dict[str, Any]) -> list[int]:
     right = fingerprint([known[RESULT]])
     for i, slip in enumerate(origin.slips):
         made = fingerprint([_result(origin, (slip,), case, known)])
-        if made is not None and abs(made[0]) < 1e30:
+        if made is not None and abs(made[0]) < LARGEST:
             found.setdefault(round(made[0] / (right[1] * SAME)), i)
     found.pop(round(right[0] / (right[1] * SAME)), None)
     return list(found.values())

@@ -24,14 +24,12 @@ def of_names(view: View, op: Operation, tree: ast.expr) -> Iterator[tuple]:
     if isinstance(tree, ast.Call) and called(tree)[0] in SHAPES:
         return
     made = op.targets[0]  # d_h = d // num_heads
-    if isinstance(tree, ast.BinOp) and view.symbol(view.values.get(made)) and not is_temporary(made):
-        for number in FIXED:
-            yield (
-                ("size", made, number),
-                str(number),
-                f"the fixed number {number} stands where {bare(made)} should",
-                1.6,
-            )
+    symbol = view.symbol(view.values.get(made))
+    if isinstance(tree, ast.BinOp) and symbol and not is_temporary(made):
+        counts_features = view.words.get(symbol, "").endswith("feature")
+        for number in FIXED if counts_features else [number for number in FIXED if number <= 16]:
+            clause = f"the fixed number {number} stands where {bare(made)} should"
+            yield ("size", made, number), str(number), clause, 1.6
     for code in dict.fromkeys(
         ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Subscript)
     ):
