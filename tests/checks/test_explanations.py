@@ -380,7 +380,7 @@ def test_a_step_that_was_passed_is_named_where_what_follows_is_wrong():
 
     candidate = LocalCandidate({"attention": attend})
     assert missed_step(EXERCISES["attention"], candidate).startswith(
-        "Your result depends on `Q` and `K` only through `weights`"
+        "Your result depends on `Q` and `K` only through the step `weights`"
     )
 
 

@@ -43,9 +43,12 @@ def _step(exercise: Exercise, trial: Trial) -> str:
     """The named step of the reference whose numbers the result has."""
     for name, value in reversed(steps(exercise, trial.case.arguments)):
         if value.numel() > 1 and trial.came is not None and diagnosis.close(trial.came, value, trial.dtype):
-            step = exercise.steps.get(name) or f"the step `{name}`"
-            return f"These are the numbers of {step}: what comes after is missing."
+            return f"These are the numbers of {_in_words(exercise, name)}: what comes after is missing."
     return ""
+
+
+def _in_words(exercise: Exercise, step: str) -> str:
+    return exercise.steps.get(step) or f"the step `{step}`"
 
 
 def steps(exercise: Exercise, arguments: tuple) -> list[tuple[str, Tensor]]:
@@ -154,12 +157,11 @@ def missed_step(exercise: Exercise, candidate: Candidate) -> str:
             moved[k] = arguments[k] + STEP * step
         after = _double(candidate, exercise, tuple(moved))
         said = listed([f"`{exercise.arguments[k]}`" for k in own])
-        step = exercise.steps.get(bare(name)) or f"`{bare(name)}`"
+        step = _in_words(exercise, bare(name))
         if after is None or after.shape != before.shape:
             return ""
         if (after - before).abs().max() > 0.01 * STEP * before.abs().max():
-            which = step if bare(name) in exercise.steps else f"the step {step}"
-            return f"Look at {which} first: your result changes with {said} also where {step} does not."
+            return f"Look at {step} first: your result changes with {said} also where {step} does not."
         passed = f"Your result depends on {said} only through {step}: look at that step, and at what comes after it."
     return passed
 
