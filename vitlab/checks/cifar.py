@@ -155,6 +155,16 @@ def _(logits, labels, smoothing):
 
 
 @loss.misconception(
+    "y[:, labels] = ... gives every image the labels of the whole batch: give each its own, y[torch.arange(B), labels]."
+)
+def _(logits, labels, smoothing):
+    N = logits.shape[1]
+    y = torch.full_like(logits, smoothing / N)
+    y[:, labels] = 1 - smoothing + smoothing / N
+    return -(y * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
+
+
+@loss.misconception(
     "The minus sign is missing: the logarithm of a probability is negative, and the loss is -Σ y log p."
 )
 def _(logits, labels, smoothing):
@@ -1001,6 +1011,12 @@ def _(images, targets, lam, partner):
     return (lam * images).index_add(0, partner, (1 - lam) * images)
 
 
+@mixed.misconception(WRONG_WAY)
+def _(images, targets, lam, partner):
+    partners = torch.zeros_like(images).index_copy(0, partner, images)  # partners[partner] = images
+    return lam * images + (1 - lam) * partners
+
+
 @mixed.misconception(INVERSE)
 def _(images, targets, lam, partner):
     partners = images[partner.argsort()]
@@ -1209,6 +1225,12 @@ def _(targets, lam, partner):
 @mixed_targets.misconception(WRONG_WAY)
 def _(targets, lam, partner):
     return (lam * targets).index_add(0, partner, (1 - lam) * targets)
+
+
+@mixed_targets.misconception(WRONG_WAY)
+def _(targets, lam, partner):
+    partners = torch.zeros_like(targets).index_copy(0, partner, targets)
+    return lam * targets + (1 - lam) * partners
 
 
 @mixed_targets.misconception(INVERSE)

@@ -778,7 +778,10 @@ def _(counts):
     return 100 * iou.nanmean()
 
 
-@score.misconception("// divides integers and drops what is left over, and an IoU lies between 0 and 1: use /.")
+@score.misconception(
+    "Every IoU comes out as 0 (or 1): // divides integers and drops what is left over, so use /; or the diagonal was changed "
+    "before it was used, since counts.diagonal() is a view of it."
+)
 def _(counts):
     right = counts.diagonal()
     union = counts.sum(dim=1) + counts.sum(dim=0) - right

@@ -711,6 +711,18 @@ def _(X, p, num_heads, sr_ratio):
     return _attend(X, reduced, p, num_heads)
 
 
+@sra.misconception("The LN stands behind every R, and is part of the reduction: where R = 1, SR(X) = X without it.")
+def _(X, p, num_heads, sr_ratio):
+    d = X.shape[-1]
+    reduced = X.flatten(1, 2)
+    if sr_ratio > 1:
+        reduced = spatial_reduction(X, p["W_S"], p["b_S"], sr_ratio)
+    context = F.layer_norm(reduced, (d,), p.get("gamma"), p.get("beta"))
+    Q = split_heads(X.flatten(1, 2) @ p["W_Q"], num_heads)
+    K, V = split_heads(context @ p["W_K"], num_heads), split_heads(context @ p["W_V"], num_heads)
+    return (concatenate_heads(attention(Q, K, V)) @ p["W_O"]).reshape(X.shape)
+
+
 # ---- number_of_scores
 
 count = Exercise(

@@ -830,4 +830,11 @@ def _(depth, d, patch_size, image_size, num_classes):
     return depth * (embeddings + block + 2 * d + d * num_classes + num_classes)
 
 
+@count.misconception("d_ff is taken to be 2048, the default of nn.TransformerEncoderLayer: it is 4d.")
+def _(depth, d, patch_size, image_size, num_classes):
+    of_ffn = 2 * d * 4 * d + 4 * d + d
+    other = 2 * d * 2048 + 2048 + d
+    return vit_parameters(depth, d, patch_size, image_size, num_classes) + depth * (other - of_ffn)
+
+
 EXERCISES = (classifier, count)

@@ -28,6 +28,7 @@ OPTIONS = {  # that are easily forgotten
     **dict.fromkeys(("unfold", "conv2d"), ("padding=1",)), "layer_norm": ("eps=eps", "eps=1e-6"), "zeros": ("dtype=torch.long",), "enumerate": ("start=1",),
     "interpolate": ("align_corners=False", 'mode="bilinear"', 'mode="bilinear", align_corners=False'),
 }  # fmt: skip
+FORGOTTEN = {("align_corners", False), ("unbiased", False), ("keepdim", True), ("batch_first", True)}
 OPERATORS = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.MatMult: "@", ast.Mod: "%", ast.Pow: "**",
     ast.BitAnd: "&", ast.BitOr: "|",
@@ -43,7 +44,7 @@ AROUND = (
     "{x}.sum(-1, keepdim=True)", "{x}.mean(-1, keepdim=True)", "{x}.clone()", "{x}.bool()", "{x}.flatten(1)", "{x}.flatten(2)",
     "{x}.squeeze(0)", "{x}.squeeze(-1)", "{x}.squeeze(1)", "{x}[0]", "{x}[-1]", "{x}[::-1]", "reversed({x})", "int({x})",
 )  # fmt: skip
-KEEPING = AROUND[:11]  # those that lose nothing of x
+KEEPING = {code for code in AROUND[:11] if " - " not in code}  # those that lose nothing of x; 1 - 1 does
 WITH = ("{x} + {name}", "{x} + {name}[:, None, None]", "{x} - {name}", "{x} * {name}", "{x} / {name}", "{x} @ {name}")
 
 
@@ -187,7 +188,7 @@ def _instead(source: Source, node: ast.expr, parent: ast.AST, in_brackets: bool)
     stored = isinstance(getattr(node, "ctx", None), ast.Store)
     match node:
         case ast.Constant(value=bool(value)):
-            yield Other(str(not value), 1.0, True, f"{option} {value}")
+            yield Other(str(not value), 1.0, (option, not value) in FORGOTTEN, f"{option} {value}")
         case (
             ast.Constant(value=int() | float())
             | ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float()))
@@ -236,7 +237,7 @@ def _instead(source: Source, node: ast.expr, parent: ast.AST, in_brackets: bool)
     if whole or isinstance(parent, ast.BinOp | ast.Call):
         for place, code in enumerate(WITH):
             others = (fit(code.format(x=x, name=name)) for name in source.names if name != x)
-            yield from (Other(new, 2.5 - 0.8 * whole + 0.1 * place, True) for new in others)
+            yield from (Other(new, 2.5 - 0.8 * whole + 0.1 * place, code.split()[1] in "+/") for new in others)
 
 
 def _numbers(value: int | float) -> Iterator[int | float]:
@@ -268,7 +269,7 @@ def _of_operator(source: Source, node: ast.BinOp, fit: Callable[[str], str]) -> 
         again = isinstance(dropped, ast.Name) and ast.dump(dropped) in ast.dump(kept)  # as in z + f(z)
         is_number = isinstance(dropped, ast.Constant)
         yield Other(fit(source.code(kept)), 1.15 if is_number else 1.3, again or is_number)
-    yield from (Other(fit(f"{a} {other} {b}"), 1.2, other != "//") for other in IN_PLACE_OF.get(sign, ""))
+    yield from (Other(fit(f"{a} {other} {b}"), 1.2) for other in IN_PLACE_OF.get(sign, ""))
     if sign in ("-", "/", "@", "//", "**"):
         yield Other(fit(f"{b} {sign} {a}"), 1.3, True)
 
@@ -284,12 +285,21 @@ def _of_call(source: Source, node: ast.Call) -> Iterator[Other]:
     for words in ALIKE:
         if name in words:
             renamed = ((other, f"{start[: -len(name)]}{other}") for other in words if other != name)
-            yield from (Other(f"{to}({', '.join(written)})", 1.2, True, f"{name} {word}") for word, to in renamed)
+            keeps = name not in ("zeros", "ones", "zeros_like", "ones_like")
+            yield from (Other(f"{to}({', '.join(written)})", 1.2, keeps, f"{name} {word}") for word, to in renamed)
     for new in OPTIONS.get(name, ()):
         if not any(word.arg == new.partition("=")[0] for word in node.keywords):
             yield Other(f"{start}({', '.join([*written, new])})", 1.1, True, new)
     if name == "range" and len(written) == 1:
         yield Other(f"range(1, {written[0]})", 1.2)
+    for k, argument in enumerate(node.args[1:], start=1):  # F.normalize(x, -1)
+        if argument is node.args[-1] and not isinstance(argument, ast.Starred):
+            yield Other(
+                f"{start}({', '.join([*written[:k], f'dim={written[k]}', *written[k + 1 :]])})",
+                1.25,
+                True,
+                f"dim={written[k]}",
+            )
     for k, argument in enumerate(arguments):
         yield Other(f"{start}({', '.join(written[:k] + written[k + 1 :])})", 1.3, isinstance(argument, ast.keyword))
     for i, j in combinations(range(len(node.args)), 2):
@@ -337,6 +347,9 @@ def _of_block(source: Source, body: list[ast.stmt], outer: ast.stmt | None) -> I
             target, value = source.code(target), source.code(statement.value)
             signs = ("=", "+=", "-=", "*=", "/=") if isinstance(statement, ast.AugAssign) else ("+=", "-=", "*=")
             yield from (Edit(((start, end, f"{target} {sign} {value}"),), 1.4) for sign in signs)
+        if isinstance(statement, ast.Break | ast.Continue):
+            others = {"break", "continue", "pass"} - {code}
+            yield from (Edit(((start, end, other),), 1.2) for other in sorted(others))
         if isinstance(statement, ast.If):
             yield Edit(((*source.span(statement.test), f"not ({source.code(statement.test)})"),), 1.3)
         for inner in ("body", "orelse"):
