@@ -83,6 +83,11 @@ class Misconception:
     function: Function
     sentence: str
 
+    @property
+    def is_of_two(self) -> bool:
+        """Whether it is two mistakes already, so that a third one beside it is too much to believe."""
+        return self.sentence.startswith("Two things")
+
 
 @dataclass(frozen=True)
 class FollowThrough:

@@ -126,7 +126,7 @@ class _Known:
     def __init__(self, exercise: Exercise, trial: Trial):
         found: dict[torch.Size, list[tuple[Tensor, Misconception]]] = defaultdict(list)
         for misconception in exercise.misconceptions:
-            if misconception.sentence.startswith("Two things"):
+            if misconception.is_of_two:
                 continue
             try:
                 result = values.as_tensor(misconception.function(*values.copy(trial.case.arguments)))

@@ -310,6 +310,7 @@ def lookup(exercise: Exercise, candidate: Candidate) -> Iterator[Explanation]:
     if abs(number - float(table["right"])) <= tolerance:  # right on these cases: wrong for large numbers, say
         rows += table["quiet"].tolist()
     found = [explanation(exercise, row) for row in rows if fits(exercise, row)]
+    found = [one for one in found if not (one.origin.misconception and one.origin.misconception.is_of_two)]
     yield from sorted(found, key=lambda explanation: explanation.cost)
 
 
