@@ -174,7 +174,7 @@ def build(exercise: Exercise) -> dict[str, np.ndarray]:
             rows[key(found[0])] = (found[0], cost, row)
             return True
 
-        if origin.misconception is not None and not _wrong(exercise, origin, cases):
+        if origin.misconception is not None and (origin.misconception.is_of_two or not _wrong(exercise, origin, cases)):
             continue
         for i in range(len(origin.slips)):
             add((i,))
@@ -310,7 +310,6 @@ def lookup(exercise: Exercise, candidate: Candidate) -> Iterator[Explanation]:
     if abs(number - float(table["right"])) <= tolerance:  # right on these cases: wrong for large numbers, say
         rows += table["quiet"].tolist()
     found = [explanation(exercise, row) for row in rows if fits(exercise, row)]
-    found = [one for one in found if not (one.origin.misconception and one.origin.misconception.is_of_two)]
     yield from sorted(found, key=lambda explanation: explanation.cost)
 
 
