@@ -282,10 +282,7 @@ def _(x, eps):
     return x.softmax(dim=-1)
 
 
-@normalize.misconception(
-    "The centred token is divided by its length, and should be by its standard deviation, √(σ² + ε), with σ² the mean of "
-    "the squares."
-)
+@normalize.misconception(LENGTH_1)
 def _(x, eps):
     centred = x - x.mean(dim=-1, keepdim=True)
     return centred / (centred.norm(dim=-1, keepdim=True) + eps)

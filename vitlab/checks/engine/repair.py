@@ -7,7 +7,9 @@ with what the student wrote, whatever that is.
 import ast
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -16,8 +18,10 @@ from vitlab.checks.engine import diagnosis, values
 from vitlab.checks.engine.candidate import Candidate, Outcome
 from vitlab.checks.engine.edits import Edit, edits, in_words
 from vitlab.checks.engine.exercise import Exercise, Misconception
+from vitlab.checks.engine.slips.view import tensors_of
 from vitlab.checks.engine.trial import Trial, agrees
 
+Numbered = Callable[[int], Trial]
 SECONDS = 3.0  # of processor time, for all that is tried
 SECONDS_OF_ONE = 0.5  # of one call: with another number a loop may take for ever
 
@@ -47,33 +51,33 @@ def _search(
     source: str, exercise: Exercise, candidate: Candidate, trials: list[Trial], again: bool = True
 ) -> _Found | None:
     trials = sorted(trials, key=lambda trial: (not trial.misplaced, _size(trial)))  # cheap ones that are wrong first
-    known, start = _Known(exercise, trials[0]), time.process_time()
+    known, start = _Known(exercise, trials[0]) if again else None, time.process_time()
     beside: _Found | None = None  # a known mistake
-    better: tuple[Edit, _Made] | None = None  # some results are right, and were not; no others are wrong
+    better: tuple[Edit, Numbered] | None = None  # some results are right, and were not; no others are wrong
     for edit in edits(source, _given(exercise)):
         if time.process_time() - start > SECONDS:
             break
-        made = _Made(edit.applied(source), exercise, candidate, trials)
-        if _is_right(made[0], trials[0]):
-            if all(_is_right(made[k], trial) for k, trial in enumerate(trials)):
+        made = _with_source(edit.applied(source), exercise, candidate, trials)
+        if _is_right(made(0), trials[0]):
+            if all(_is_right(made(k), trial) for k, trial in enumerate(trials)):
                 return _Found((in_words(source, edit),))
-            if not better and all(_is_right(made[k], trial) for k, trial in enumerate(trials) if not trial.misplaced):
+            if not better and all(_is_right(made(k), trial) for k, trial in enumerate(trials) if not trial.misplaced):
                 better = edit, made
-        if again and not beside and edit.keeps and (left := known.mistakes(made[0])):
-            every = [made[k] for k in range(len(trials))]
+        if known and not beside and edit.keeps and (left := known.mistakes(made(0))):
+            every = [made(k) for k in range(len(trials))]
             if mistake := next((m for m in left if agrees(m.function, every) and _spares(m, trials)), None):
                 beside = _Found((in_words(source, edit),), mistake)
     if beside or not better or not again:
         return beside
     edit, made = better
-    changed = [replace(made[k], misplaced=not _is_right(made[k], trial)) for k, trial in enumerate(trials)]
+    changed = [replace(made(k), misplaced=not _is_right(made(k), trial)) for k, trial in enumerate(trials)]
     second = _search(edit.applied(source), exercise, candidate, changed, again=False)
     return second and _Found((in_words(source, edit), *second.changes))
 
 
 def _given(exercise: Exercise) -> list[str]:
     """What stands in an argument that is a dict: p["W_Q"]."""
-    return [f'{name}["{key}"]' for name, spec in exercise.takes.items() if isinstance(spec, dict) for key in spec]
+    return [name.replace("'", '"') for name, _ in tensors_of(exercise) if "['" in name]
 
 
 def _source(source: str) -> str:
@@ -91,18 +95,16 @@ def _size(trial: Trial) -> int:
     return sum(x.numel() for _, x in values.tensors(trial.case.arguments))
 
 
-class _Made(dict[int, Trial]):
-    """The trials as they are with another source, each made when it is asked for."""
+def _with_source(source: str, exercise: Exercise, candidate: Candidate, trials: list[Trial]) -> Numbered:
+    """What gives the trial number k as it is with another source; each is made once, when it is asked for."""
+    seconds = SECONDS_OF_ONE if "for " in source else None  # a clock costs time itself
 
-    def __init__(self, source: str, exercise: Exercise, candidate: Candidate, trials: list[Trial]):
-        self.source, self.exercise, self.candidate, self.trials = source, exercise, candidate, trials
+    @cache
+    def made(k: int) -> Trial:
+        arguments = trials[k].case.arguments
+        return replace(trials[k], outcome=candidate.call(exercise.name, arguments, seconds=seconds, instead=source))
 
-    def __missing__(self, k: int) -> Trial:
-        trial = self.trials[k]
-        seconds = SECONDS_OF_ONE if "for " in self.source else None  # a clock costs time itself
-        outcome = self.candidate.call(self.exercise.name, trial.case.arguments, seconds=seconds, instead=self.source)
-        self[k] = replace(trial, outcome=outcome)
-        return self[k]
+    return made
 
 
 def _is_right(trial: Trial, before: Trial) -> bool:
