@@ -194,6 +194,8 @@ def changes(source):
         ("return F.gelu(x, approximate='tanh')", "return F.gelu(x, approximate='none')"),
         ("return x if y < 3 else 0", "return x if y <= 3 else 0"),
         ("return x", "return x + y"),
+        ("return x * 3 + y - 2", "return x * (3 + y - 2)"),
+        ("return x + 3 - y // 2", "return (x + 3 - y) // 2"),
     ],
 )
 def test_an_expression_is_changed(line, other):
@@ -221,6 +223,37 @@ def test_lines_that_are_alike_are_changed_together():
     assert different.replace("-1)", "-1, keepdim=True)") in changes(different)
 
 
+def test_a_name_is_changed_together_in_two_lines_that_follow_each_other():
+    source = "def f(k, rows, columns):\n    i = k // rows\n    j = k % rows\n    return i + rows, j\n"
+    assert source.replace("k // rows", "k // columns").replace("k % rows", "k % columns") in changes(source)
+
+
+def test_all_starts_of_a_slice_are_multiplied():
+    source = "def f(X, i, j, R):\n    return X[:, i : i + R, j : j + R]\n"
+    assert source.replace("i : i", "i * R : (i * R)").replace("j : j", "j * R : (j * R)") in changes(source)
+
+
+def test_what_undoes_a_step_is_not_tried_beside_a_known_mistake():
+    source = "def f(x, b, unused):\n    mu = x.mean()\n    return x - mu\n"
+    keeps = {edit.applied(source): edit.keeps for edit in edits(source)}
+    assert keeps[source.replace("x - mu", "(x - mu) + b")] and keeps[source.replace("x - mu", "(x - mu) / unused")]
+    for undone in ("(x - mu) + mu", "(x - mu) + x", "(x - mu) / mu"):
+        assert not keeps[source.replace("x - mu", undone)]
+
+
+def test_nothing_is_changed_whose_shape_alone_is_read_or_that_is_written_to():
+    source = "def f(x, out):\n    B, n = x.shape\n    out[0] = x\n    return out\n"
+    assert not any(").shape" in made or "out.T[0]" in made or "-1).shape" in made for made in changes(source))
+    assert source.replace("x.shape", "out.shape") in changes(source)
+
+
+def test_a_line_is_moved_into_the_loop_that_follows_it():
+    source = "def f(x):\n    y = 0\n    for k in x:\n        for i in k:\n            y += i\n    return y\n"
+    moved = source.replace("    y = 0\n", "    pass\n").replace("        for i", "        y = 0\n        for i")
+    found = {edit.applied(source): in_words(source, edit) for edit in edits(source)}
+    assert found[moved] == "`y = 0` at the beginning of the loop, and not before it"
+
+
 def test_a_line_is_moved_out_of_the_loop_and_left_out_and_exchanged():
     source = "def f(x):\n    y = x\n    for k in range(3):\n        y = y + k\n        return y\n"
     moved = source.replace("        return y", "    return y")
@@ -230,6 +263,12 @@ def test_a_line_is_moved_out_of_the_loop_and_left_out_and_exchanged():
     two = "def f(x):\n    x = x + 1\n    x = x * 2\n    return x\n"
     other = "def f(x):\n    x = x * 2\n    x = x + 1\n    return x\n"
     assert {edit.applied(two): in_words(two, edit) for edit in edits(two)}[other] == "`x = x * 2` before `x = x + 1`"
+
+
+def test_a_statement_of_several_lines_is_changed_as_one():
+    source = "def f(a, b, c):\n    return (a * 2\n            + b\n            + c) * 3\n"
+    other = ast.dump(ast.parse("def f(a, b, c):\n    return (a * (2 + b + c)) * 3\n"))
+    assert other in {ast.dump(ast.parse(made)) for made in changes(source) if _parses(made)}
 
 
 def test_of_a_long_statement_only_the_change_is_shown():

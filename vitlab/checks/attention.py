@@ -189,6 +189,15 @@ def _(A):
 
 
 @weights.misconception(
+    "The row's largest score is subtracted in the numerator alone: the exponentials that are summed in the denominator are "
+    "the same as above, exp(A - max)."
+)
+def _(A):
+    shifted = A - A.amax(dim=-1, keepdim=True)
+    return torch.exp(shifted) / torch.exp(A).sum(dim=-1, keepdim=True)
+
+
+@weights.misconception(
     "The largest of all scores is subtracted: in a row far below it every exponential becomes 0, and 0/0 is NaN; subtract "
     "each row's own largest score (amax(dim=-1, keepdim=True))."
 )

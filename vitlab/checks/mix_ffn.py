@@ -349,13 +349,19 @@ def _(X, kernel, bias):
     return torch.einsum("bijcuv,uvc->bijc", windows, kernel)
 
 
-@convolve.misconception(
-    "The bias is added once for each of the nine neighbours, and should be added once, outside the sum."
-)
+NINE_TIMES = "The bias is added once for each of the nine neighbours, and should be added once, outside the sum."
+
+
+@convolve.misconception(NINE_TIMES)
 def _(X, kernel, bias):
     padded = F.pad(X, (0, 0, 1, 1, 1, 1))
     windows = padded.unfold(1, 3, 1).unfold(2, 3, 1)
     return torch.einsum("bijcuv,uvc->bijc", windows, kernel) + 9 * bias
+
+
+@convolve.misconception(f"Two things. {NINE_TIMES} {TRANSPOSED}")
+def _(X, kernel, bias):
+    return _convolved(X, kernel.transpose(0, 1), 9 * bias, "constant")
 
 
 @convolve.misconception("The sum over the nine neighbours is divided by 9: it is a sum, not a mean.")

@@ -1,5 +1,7 @@
 """Checks of the exercise `overlap_embeddings`: output_size, overlapping_patches, embed_overlapping_patches."""
 
+import math
+
 import torch
 from torch.nn import functional as F
 
@@ -152,6 +154,13 @@ def _(size, kernel_size, stride, padding):
 )
 def _(size, kernel_size, stride, padding):
     return size + 2 * padding - kernel_size // stride + 1
+
+
+@size_of.misconception(
+    "/ comes before + and -, so that only the kernel is divided: put size + 2 * padding - kernel_size into brackets."
+)
+def _(size, kernel_size, stride, padding):
+    return int(size + 2 * padding - kernel_size / stride) + 1
 
 
 @size_of.misconception(
@@ -380,6 +389,16 @@ def _(images, kernel_size, stride):
 @cut.misconception("The border is of k - 1 zeros, and should be of k // 2.")
 def _(images, kernel_size, stride):
     padded = F.pad(images, (kernel_size - 1,) * 4)
+    return _of(padded, kernel_size, stride)
+
+
+@cut.misconception(
+    "The border is as small as can be, as Keras' padding=\"same\" has it: it depends on the image's size, and one side may get "
+    "a zero less. It should be of k // 2 zeros on all four sides, whatever the size is."
+)
+def _(images, kernel_size, stride):
+    height, width = (max((math.ceil(size / stride) - 1) * stride + kernel_size - size, 0) for size in images.shape[2:])
+    padded = F.pad(images, (width // 2, width - width // 2, height // 2, height - height // 2))
     return _of(padded, kernel_size, stride)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
@@ -348,6 +349,16 @@ def _(predictions, labels, num_classes, ignore_index):
     return table(i, j, found)
 
 
+@matrix.misconception(
+    "The bins of the histogram lie between the smallest and the largest class that occur (torch.histc and np.histogram2d "
+    "without a range do so): every class is a bin, 0 … N - 1, also where it does not occur."
+)
+def _(predictions, labels, num_classes, ignore_index):
+    i, j = counted_pixels(predictions, labels, ignore_index)
+    counts = np.histogram2d(i.numpy(), j.numpy(), bins=num_classes)[0]
+    return torch.from_numpy(counts).long()
+
+
 AVERAGED = "The counts are divided by the number of images: return the counts themselves."
 
 
@@ -615,6 +626,22 @@ def _(counts):
     right, t, p = parts_of(counts)
     iou = right / (t + p)
     return iou.nanmean()
+
+
+@score.misconception(
+    f"Two things. {TWICE_IN_UNION} And a class that occurs nowhere gives 0 / 0, which is not a number, and so is the mean."
+)
+def _(counts):
+    right, t, p = parts_of(counts)
+    iou = right / (t + p)
+    return iou.mean()
+
+
+@score.misconception(f"Two things. {TWICE_IN_UNION} And {OF_LABELS[0].lower()}{OF_LABELS[1:]}")
+def _(counts):
+    right, t, p = parts_of(counts)
+    iou = right / (t + p)
+    return iou[t > 0].mean()
 
 
 @score.misconception(

@@ -45,6 +45,7 @@ AROUND = (
     "{x}.squeeze(0)", "{x}.squeeze(-1)", "{x}.squeeze(1)", "{x}[0]", "{x}[-1]", "{x}[::-1]", "reversed({x})", "int({x})",
 )  # fmt: skip
 KEEPING = {code for code in AROUND[:11] if " - " not in code}  # those that lose nothing of x; 1 - 1 does
+ABOUT = {"shape", "ndim", "dtype", "device"}  # for these nobody takes another tensor's view
 WITH = ("{x} + {name}", "{x} + {name}[:, None, None]", "{x} - {name}", "{x} * {name}", "{x} / {name}", "{x} @ {name}")
 
 
@@ -68,7 +69,10 @@ class Edit:
 
 
 class Source:
-    """The text of a function, where in it each node stands, and its `names`: arguments, what it assigns, `given`."""
+    """The text of a function, where in it each node stands, and its `names`: arguments, what it assigns, `given`.
+
+    outside: of these what comes from outside, arguments and `given`; used: what is read somewhere.
+    """
 
     def __init__(self, text: str, given: Iterable[str] = ()):
         self.text, self.lines = text, text.split("\n")
@@ -80,6 +84,8 @@ class Source:
         arguments = [argument.arg for argument in function.args.args]
         assigned = [n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
         self.names = list(dict.fromkeys([*arguments, *(name for name in assigned if name != "_"), *given]))
+        self.outside = {*arguments, *given}
+        self.used = {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
     def place(self, line: int, column: int) -> int:
         return self.starts[line - 1] + len(self.lines[line - 1].encode()[:column].decode())
@@ -111,18 +117,20 @@ def edits(text: str, given: Iterable[str] = ()) -> list[Edit]:
     source = Source(text, given)
     found: list[Edit] = []
     alike: dict[tuple, list[Edit]] = defaultdict(list)
-    for statement in _statements(source.body):
+    for number, statement in enumerate(_statements(source.body)):
         shape = _shape(statement)
         for path, node, parent in _expressions(statement):
-            others = _instead(source, node, parent, "slice" in path[-6:])
+            others = _instead(source, node, parent, not {"slice", "lower", "upper"}.isdisjoint(path[-6:]))
             for k, other in enumerate(other for other in others if other.new != source.code(node)):
                 edit = Edit(((*source.span(node), other.new),), other.cost, other.keeps)
                 found.append(edit)
                 alike[shape, path, k].append(edit)  # Q, K and V made in three lines, with one mistake
                 if other.everywhere:
                     alike[other.everywhere,].append(edit)
-                    alike[id(statement), other.everywhere].append(edit)
-                    alike[id(statement), _slice(path), other.everywhere].append(edit)
+                    alike[number, other.everywhere].append(edit)
+                    alike[number, _slice(path), other.everywhere].append(edit)
+                    for one in (number, number + 1):  # with the line before, and with the next: i = k // m; j = k % m
+                        alike["two lines", one, other.everywhere].append(edit)
     for several in alike.values():
         pieces = sorted((piece for edit in several for piece in edit.pieces), reverse=True)
         if len(several) > 1 and all(end <= later for (_, end, _), (later, *_) in zip(pieces[1:], pieces, strict=False)):
@@ -181,7 +189,7 @@ def _instead(source: Source, node: ast.expr, parent: ast.AST, in_brackets: bool)
     inside = isinstance(parent, ast.BinOp | ast.UnaryOp | ast.Attribute | ast.Subscript | ast.Compare | ast.Starred)
 
     def fit(new: str) -> str:
-        return closed(new, ast.parse(new.strip(), mode="eval").body) if inside else new
+        return closed(new, ast.parse(f"({new})", mode="eval").body) if inside else new  # ( ): it may have lines
 
     option = parent.arg if isinstance(parent, ast.keyword) else ""
     is_index = isinstance(parent, ast.Subscript) and node is parent.slice
@@ -227,6 +235,9 @@ def _instead(source: Source, node: ast.expr, parent: ast.AST, in_brackets: bool)
         return
     if isinstance(node, ast.Name):
         yield from (Other(name, 1.3, False, f"{node.id} {name}") for name in source.names if name != node.id)
+    is_target = isinstance(parent, ast.Subscript) and isinstance(parent.ctx, ast.Store) and node is parent.value
+    if is_target or (isinstance(parent, ast.Attribute) and parent.attr in ABOUT):
+        return
     is_number = isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant)
     if is_index or is_number or isinstance(node, ast.Tuple | ast.List | ast.Constant | ast.JoinedStr):
         return
@@ -234,10 +245,19 @@ def _instead(source: Source, node: ast.expr, parent: ast.AST, in_brackets: bool)
     whole = isinstance(parent, ast.Assign | ast.AugAssign | ast.Return)
     for place, code in enumerate(AROUND):
         yield Other(fit(code.format(x=x)), 1.6 + 0.02 * place - 0.1 * whole, code in KEEPING)
-    if whole or isinstance(parent, ast.BinOp | ast.Call):
+    if whole or isinstance(parent, ast.BinOp | ast.Call | ast.Slice):
+        within = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+        is_product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult)
         for place, code in enumerate(WITH):
-            others = (fit(code.format(x=x, name=name)) for name in source.names if name != x)
-            yield from (Other(new, 2.5 - 0.8 * whole + 0.1 * place, code.split()[1] in "+/") for new in others)
+            sign = code.split()[1]
+            # What is taken from outside is added, and what was forgotten divided by; else something may be undone.
+            keeping = {"+": source.outside - within, "/": set(source.names) - source.used}.get(sign, ())
+            is_step = sign == "*" and in_brackets and isinstance(node, ast.Name)  # i * P, where i alone stands
+            cost = 2.5 - 0.8 * whole + 0.1 * place - 1.2 * is_step - 0.6 * (sign == "*" and is_product)
+            for name in source.names:
+                if name != x:
+                    everywhere = f"{code} {name}" if is_step else ""
+                    yield Other(fit(code.format(x=x, name=name)), cost, name in keeping, everywhere)
 
 
 def _numbers(value: int | float) -> Iterator[int | float]:
@@ -272,6 +292,30 @@ def _of_operator(source: Source, node: ast.BinOp, fit: Callable[[str], str]) -> 
     yield from (Other(fit(f"{a} {other} {b}"), 1.2) for other in IN_PLACE_OF.get(sign, ""))
     if sign in ("-", "/", "@", "//", "**"):
         yield Other(fit(f"{b} {sign} {a}"), 1.3, True)
+    for new in _in_parentheses(source, node):
+        yield Other(fit(new), 1.15, True)
+
+
+def _in_parentheses(source: Source, node: ast.BinOp) -> Iterator[str]:
+    """(a + b) * c in the place of a + b * c, and a * (b + c) in that of a * b + c, for longer sums alike."""
+    low, high = (ast.Add, ast.Sub), (ast.Mult, ast.Div, ast.FloorDiv, ast.MatMult, ast.Mod)
+    if not isinstance(node.op, low):
+        return
+    start, end = source.span(node)
+    first = node.left
+    while isinstance(first, ast.BinOp) and isinstance(first.op, low):
+        first = first.left
+    for product, opens in ((node.right, False), (first, True)):
+        if not isinstance(product, ast.BinOp) or not isinstance(product.op, high):
+            continue
+        place = source.span(product.right)[0] if opens else source.span(product.left)[1]
+        cut = [source.text[start:place], source.text[place:end]]
+        new = f"{cut[0]}({cut[1]})" if opens else f"({cut[0]}){cut[1]}"
+        try:
+            ast.parse(f"({new})", mode="eval")
+        except SyntaxError:  # there are parentheses already
+            continue
+        yield new
 
 
 def _of_call(source: Source, node: ast.Call) -> Iterator[Other]:
@@ -339,7 +383,12 @@ def _of_block(source: Source, body: list[ast.stmt], outer: ast.stmt | None) -> I
             following = source.code(body[k + 1])
             said = f"`{_one_line(_first_line(source, body[k + 1]))}` before `{line}`"
             yield Edit(((*source.span(body[k + 1]), code), (start, end, following)), 1.5, said=said)
-        elif k and isinstance(outer, ast.For):
+        if isinstance(statement, ast.Assign) and not is_last and isinstance(body[k + 1], ast.For):
+            first = body[k + 1].body[0]
+            inner = source.span(first)[0]
+            moved = ((inner, inner, f"{code}\n{' ' * first.col_offset}"), (start, end, "pass"))
+            yield Edit(moved, 1.2, said=f"`{line}` at the beginning of the loop, and not before it")
+        if is_last and k and isinstance(outer, ast.For):
             moved = (start - statement.col_offset, end, f"{' ' * outer.col_offset}{code}")
             yield Edit((moved,), 1.2, said=f"`{line}` behind the loop, and not in it")
         if isinstance(statement, ast.AugAssign | ast.Assign):

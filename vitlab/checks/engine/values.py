@@ -50,6 +50,8 @@ def difference(given: Any, now: Any, path: Path = ()) -> Path | None:
         return None if type(given) is type(now) and given == now else path
     if type(given) is not type(now):
         return path
+    if isinstance(given, list) and len(given) != len(now):
+        return path
     items, items_now = dict(_items(given)), dict(_items(now))
     for key in [*items, *items_now]:
         if (key in items) != (key in items_now):

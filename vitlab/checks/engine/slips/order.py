@@ -23,10 +23,10 @@ def too_early(view: View, place: int, op: Operation, tree: ast.expr) -> Iterator
                 code = ast.unparse(substitute(maker.tree, {operand: ast.Name(early.targets[0])}))
                 late = Operation(op.targets, code, op.step, op.origin)
                 first, second = _said(view, maker), _said(view, op)
-                clause = f"{second} comes before {first} instead of after it"
-                if first == second:
-                    clause = f"two steps are done in the other order, each of them {first}"
-                yield ("order", operand), clause, 1.3, (early, late)
+                clause, cost = f"{second} comes before {first} instead of after it", 1.3
+                if first == second:  # other words for the same numbers, such as exchanged axes, say more
+                    clause, cost = f"two steps are done in the other order, each of them {first}", 1.5
+                yield ("order", operand), clause, cost, (early, late)
 
 
 def _said(view: View, op: Operation) -> str:
