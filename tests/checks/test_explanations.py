@@ -468,6 +468,12 @@ def test_a_wrong_dtype_beside_a_known_mistake_is_told_and_is_not_blamed_for_the_
         "Besides, the function returns torch.float64"
     )
 
+    def shift_labels(labels):
+        return (labels.long() - 1).where(labels > 0, 255)
+
+    first, second = judged("shift_labels", shift_labels).sentences
+    assert first.startswith("255 becomes 254") and second.startswith("Besides, the function returns torch.int64")
+
     def unknown(images, targets, lam, partner):
         return images.double().sin() - images[partner].double().exp()
 

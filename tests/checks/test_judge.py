@@ -152,8 +152,8 @@ def _with(change):
         (lambda Z, p, blocks, scales: p.pop("b_out"), "p['b_out']"),
         (lambda Z, p, blocks, scales: p.update({Z: Z}), "p['Tensor']"),
         (lambda Z, p, blocks, scales: blocks[1]["W"].mul_(2), "blocks[1]['W']"),
-        (lambda Z, p, blocks, scales: blocks.append({}), "blocks[2]"),
-        (lambda Z, p, blocks, scales: scales.pop(0), "scales[0]"),
+        (lambda Z, p, blocks, scales: blocks.append({}), "blocks"),
+        (lambda Z, p, blocks, scales: scales.pop(0), "scales"),
     ],
 )
 def test_a_change_inside_a_dict_or_list_is_seen_and_named(change, name):

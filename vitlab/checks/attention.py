@@ -49,6 +49,19 @@ def _(Q, K):
     return torch.einsum("bid,bjd->bij", Q, K) / Q.shape[-1] ** 0.5
 
 
+POWER = "{0} is {1}, since a power comes before a division: the square root is d_k ** 0.5."
+
+
+@scores.misconception(POWER.format("d_k ** 1 / 2", "half of d_k"))
+def _(Q, K):
+    return Q @ K.transpose(-2, -1) / (Q.shape[-1] / 2)
+
+
+@scores.misconception(POWER.format("d_k ** -1 / 2", "1 / (2 d_k)"))
+def _(Q, K):
+    return Q @ K.transpose(-2, -1) / (2 * Q.shape[-1])
+
+
 DISTANCES = "These are distances between queries and keys: the score is their dot product, over √d_k."
 
 

@@ -112,12 +112,12 @@ def _other_dtype(trials: list[Trial]) -> list[str]:
     for trial in trials:
         came, expected = trial.came, trial.expected
         if came is not None and expected.ndim and came.dtype != expected.dtype:
-            if expected.is_floating_point():
+            if came.is_floating_point() and not expected.is_floating_point():
+                return [f"Besides, the function returns {came.dtype}; expected were integers ({expected.dtype})."]
+            if diagnosis.dtype_matters(expected):
                 return [
                     f"Besides, the function returns {came.dtype} for inputs of {expected.dtype}: keep the dtype of the input."
                 ]
-            if came.is_floating_point():
-                return [f"Besides, the function returns {came.dtype}; expected were integers ({expected.dtype})."]
     return []
 
 

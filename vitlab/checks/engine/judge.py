@@ -126,8 +126,7 @@ def _fault_of_result(exercise: Exercise, outcome: Outcome, expected: Tensor) -> 
         if expected.ndim == 0:
             return f"The function returns a float, {output.item()}; expected was a whole number: divide with //, since / gives a decimal number."
         return f"The numbers are right, but they are of {output.dtype}; expected are integers ({expected.dtype})."
-    kept = expected_kind == "float" or expected.dtype == torch.uint8  # of other integers one is as good as another
-    if expected.ndim and kept and output.dtype != expected.dtype:
+    if diagnosis.dtype_matters(expected) and output.dtype != expected.dtype:
         return f"The numbers are right, but the function returns {output.dtype} for inputs of {expected.dtype}: keep the dtype of the input."
     return ""
 

@@ -106,6 +106,8 @@ def _of_result(view: View, value: Tensor) -> Iterator[tuple]:
         if order != tuple(range(value.ndim)):
             shape = ", ".join(view.length(value, axis) for axis in order)
             clause = f"the axes of the result are in another order, ({shape})"
+            if value.ndim == 2:  # a square shows no order
+                clause = f"{view.place_words(value, 0)} and {view.place_words(value, 1)} of the result are exchanged"
             yield ("order", order), f"{{x}}.permute{order}", clause, 1.0
     for axis in range(value.ndim):
         words = view.axis_words(value, axis)
