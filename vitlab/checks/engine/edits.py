@@ -309,8 +309,8 @@ def _in_parentheses(source: Source, node: ast.BinOp) -> Iterator[str]:
         if not isinstance(product, ast.BinOp) or not isinstance(product.op, high):
             continue
         place = source.span(product.right)[0] if opens else source.span(product.left)[1]
-        cut = [source.text[start:place], source.text[place:end]]
-        new = f"{cut[0]}({cut[1]})" if opens else f"({cut[0]}){cut[1]}"
+        before, behind = source.text[start:place], source.text[place:end]
+        new = f"{before}({behind})" if opens else f"({before}){behind}"
         try:
             ast.parse(f"({new})", mode="eval")
         except SyntaxError:  # there are parentheses already
