@@ -71,7 +71,7 @@ class Edit:
 class Source:
     """The text of a function, where in it each node stands, and its `names`: arguments, what it assigns, `given`.
 
-    outside: of these what comes from outside, arguments and `given`; used: what is read somewhere.
+    outside: of these what comes from outside, arguments and `given`; forgotten: what is read nowhere.
     """
 
     def __init__(self, text: str, given: Iterable[str] = ()):
@@ -85,7 +85,8 @@ class Source:
         assigned = [n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
         self.names = list(dict.fromkeys([*arguments, *(name for name in assigned if name != "_"), *given]))
         self.outside = {*arguments, *given}
-        self.used = {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        used = {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        self.forgotten = set(self.names) - used
 
     def place(self, line: int, column: int) -> int:
         return self.starts[line - 1] + len(self.lines[line - 1].encode()[:column].decode())
@@ -251,7 +252,7 @@ def _instead(source: Source, node: ast.expr, parent: ast.AST, in_brackets: bool)
         for place, code in enumerate(WITH):
             sign = code.split()[1]
             # What is taken from outside is added, and what was forgotten divided by; else something may be undone.
-            keeping = {"+": source.outside - within, "/": set(source.names) - source.used}.get(sign, ())
+            keeping = {"+": source.outside - within, "/": source.forgotten}.get(sign, ())
             is_step = sign == "*" and in_brackets and isinstance(node, ast.Name)  # i * P, where i alone stands
             cost = 2.5 - 0.8 * whole + 0.1 * place - 1.2 * is_step - 0.6 * (sign == "*" and is_product)
             for name in source.names:
