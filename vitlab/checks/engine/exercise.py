@@ -86,7 +86,7 @@ class Misconception:
     @property
     def is_of_two(self) -> bool:
         """Whether it is two mistakes already, so that a third one beside it is too much to believe."""
-        return self.sentence.startswith("Two things")
+        return "Two things" in self.sentence  # also behind an introduction
 
 
 @dataclass(frozen=True)
